@@ -1,0 +1,54 @@
+# Fastpaca Context Store. `make help` lists the targets.
+#
+# Two commands do it all on a fresh machine with Go and make: `make run` and `make test`.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+DATA    ?= priv/raft
+LISTEN  ?= :4000
+# How long each fuzz target runs under `make fuzz`.
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test check race allocs e2e bench bench-quick fuzz clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static binary bin/fastpaca
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/fastpaca ./cmd/fastpaca
+
+run: build ## build, then serve one node on :4000 with its data in priv/raft
+	./bin/fastpaca server --listen '$(LISTEN)' --raft-data-dir '$(DATA)'
+
+test: check race allocs e2e ## everything a change must pass
+
+check: ## gofmt, vet, staticcheck and our own rules
+	@out="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "gofmt wants to change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./cmd/lint/
+
+race: ## every test under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
+
+allocs: ## the tests that the race detector cannot run: allocation gates
+	$(GO) test -timeout 5m -run 'Alloc' ./...
+
+e2e: build ## the real binary: kill -9, full disk, torn tail, flipped bit, shutdown
+	FASTPACA_BIN=$(CURDIR)/bin/fastpaca $(GO) test -count=1 -timeout 8m ./jepsen/...
+
+bench: build ## speed as ratios to floors measured in the same run; writes bench/out/result.json
+	$(GO) run ./bench
+
+bench-quick: build ## the same, shorter and coarser (under a minute)
+	$(GO) run ./bench -quick
+
+fuzz: ## every fuzz target in turn, FUZZTIME each
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+clean: ## remove what was built (not the data)
+	rm -rf bin bench/out
