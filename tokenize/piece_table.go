@@ -1,0 +1,137 @@
+package tokenize
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// maxShort is the length in bytes up to which a piece is its own key, in two words.
+const maxShort = 15
+
+// pieceTable answers whether a piece is a token.
+//
+// Tokens of up to 15 bytes (97% of o200k_base) are keys of two words: the bytes, zeros behind them, and the
+// length in the last byte, which is never zero. Four keys are a bucket, one line of the cache; a key that
+// finds its bucket full goes to the next one. Tokens are inserted by rank, so that the frequent ones sit in
+// front. At 0.5 to 0.76 of the places filled, a key that is absent costs 1.1 to 1.5 lines.
+//
+// Longer tokens are few: slots hold id+1, and the bytes are compared.
+type pieceTable struct {
+	short []shortBucket
+	shift uint // of a 64-bit hash, to an index of short
+
+	long      []uint32 // index+1 into longStart; 0 is free
+	longShift uint
+	longStart []uint32
+	longText  []byte
+}
+
+type shortBucket [4]struct{ lo, hi uint64 }
+
+func newPieceTable(v *vocabulary) pieceTable {
+	nShort, nLong := 0, 0
+	for id := range v.size() {
+		if len(v.token(uint32(id))) <= maxShort {
+			nShort++
+		} else {
+			nLong++
+		}
+	}
+	shortBits := uint(bits.Len(uint(nShort)*4/5/2)) - 0 // 4 keys to a bucket, at most 4/5 of the keys' places taken
+	for 4<<shortBits*4/5 < nShort {
+		shortBits++
+	}
+	longBits := uint(bits.Len(uint(2 * nLong)))
+	t := pieceTable{
+		short:     make([]shortBucket, 1<<shortBits),
+		shift:     64 - shortBits,
+		long:      make([]uint32, 1<<longBits),
+		longShift: 64 - longBits,
+		longStart: make([]uint32, 1, nLong+1),
+	}
+	for id := range v.size() {
+		token := v.token(uint32(id))
+		if len(token) <= maxShort {
+			t.addShort(shortKey(token))
+		} else {
+			t.addLong(token)
+		}
+	}
+	return t
+}
+
+// shortKey is the key of a piece of at most maxShort bytes.
+func shortKey(p []byte) (lo, hi uint64) {
+	var b [16]byte
+	copy(b[:], p)
+	b[15] = byte(len(p))
+	return binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])
+}
+
+// hashShort mixes a key by one multiplication over both words: the high bits, which are used, depend on all
+// of lo and hi. Nothing but speed depends on it being good.
+func hashShort(lo, hi uint64) uint64 {
+	a, b := bits.Mul64(lo^0x9E3779B97F4A7C15, hi^0xE7037ED1A0B428DB)
+	return (a ^ b) * 0x9FB21C651E98DF25
+}
+
+func (t *pieceTable) addShort(lo, hi uint64) {
+	for h := hashShort(lo, hi) >> t.shift; ; h = (h + 1) & uint64(len(t.short)-1) {
+		for i := range t.short[h] {
+			if t.short[h][i].hi == 0 {
+				t.short[h][i].lo, t.short[h][i].hi = lo, hi
+				return
+			}
+		}
+	}
+}
+
+func (t *pieceTable) hasShort(lo, hi uint64) bool {
+	for h := hashShort(lo, hi) >> t.shift; ; h = (h + 1) & uint64(len(t.short)-1) {
+		b := &t.short[h]
+		if b[0].lo == lo && b[0].hi == hi || b[1].lo == lo && b[1].hi == hi ||
+			b[2].lo == lo && b[2].hi == hi || b[3].lo == lo && b[3].hi == hi {
+			return true
+		}
+		if b[3].hi == 0 {
+			return false
+		}
+	}
+}
+
+// hashLong takes a piece of at least 16 bytes eight at a time, the last eight wherever they are.
+func hashLong(p []byte) uint64 {
+	h := uint64(len(p)) * 0x9E3779B97F4A7C15
+	for i := 0; i+8 <= len(p); i += 8 {
+		h = (h ^ binary.LittleEndian.Uint64(p[i:])) * 0x9FB21C651E98DF25
+		h ^= h >> 32
+	}
+	h = (h ^ binary.LittleEndian.Uint64(p[len(p)-8:])) * 0xE7037ED1A0B428DB
+	return h ^ h>>32<<32
+}
+
+func (t *pieceTable) addLong(token []byte) {
+	t.longText = append(t.longText, token...)
+	t.longStart = append(t.longStart, uint32(len(t.longText)))
+	h := hashLong(token) >> t.longShift
+	for t.long[h] != 0 {
+		h = (h + 1) & uint64(len(t.long)-1)
+	}
+	t.long[h] = uint32(len(t.longStart) - 1)
+}
+
+// hasLong is O(len(p)), and O(1) for a piece longer than every token.
+func (t *pieceTable) hasLong(p []byte) bool {
+	if len(p) > 255 {
+		return false
+	}
+	for h := hashLong(p) >> t.longShift; ; h = (h + 1) & uint64(len(t.long)-1) {
+		i := t.long[h]
+		if i == 0 {
+			return false
+		}
+		if string(t.longText[t.longStart[i-1]:t.longStart[i]]) == string(p) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,326 @@
+package tokenize
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// The regular expressions, one alternative per line, first match wins, then longest by backtracking:
+//
+//	o200k_base                                                      cl100k_base
+//	                                                                (?i:'s|'t|'re|'ve|'m|'ll|'d)
+//	[^\r\n\p{L}\p{N}]?[UP]*[LOW]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?      [^\r\n\p{L}\p{N}]?\p{L}+
+//	[^\r\n\p{L}\p{N}]?[UP]+[LOW]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?
+//	\p{N}{1,3}                                                      \p{N}{1,3}
+//	 ?[^\s\p{L}\p{N}]+[\r\n/]*                                       ?[^\s\p{L}\p{N}]+[\r\n]*
+//	\s*[\r\n]+                                                      \s*[\r\n]+
+//	\s+(?!\S)                                                       \s+(?!\S)
+//	\s+                                                             \s+
+//
+// UP is \p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}, LOW is \p{Ll}\p{Lm}\p{Lo}\p{M}. Every character starts some match, so
+// pieces lie end to end. Each function below returns where the piece that starts at i ends. None looks at a
+// character more than a fixed number of times in all the calls of one scan.
+
+// countO200k counts text; valid is false if text is not UTF-8, and then the count is worthless.
+func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
+	i := 0
+	for i+16 <= len(text) {
+		w := loadWord(text[i:])
+		// A quotation mark may start a suffix ('s), a byte beyond ASCII may be a letter, and upper case after
+		// lower case ends the word: these are left to the general way.
+		if next := nextByte(text, i+w.n); w.simple() && next != '\'' && next < utf8.RuneSelf && !w.hump() {
+			if e.pieces.hasShort(w.key()) {
+				tokens++
+			} else {
+				tokens += e.merge(text[i : i+w.n])
+			}
+			i += w.n
+			continue
+		}
+		end := e.endO200k(text, i)
+		if end < 0 {
+			return 0, false
+		}
+		tokens += e.count(text[i:end])
+		i = end
+	}
+	for i < len(text) {
+		end := e.endO200k(text, i)
+		if end < 0 {
+			return 0, false
+		}
+		tokens += e.count(text[i:end])
+		i = end
+	}
+	return tokens, true
+}
+
+// countCL100K is countO200k for the other encoding.
+func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
+	i := 0
+	for i+16 <= len(text) {
+		w := loadWord(text[i:])
+		if w.simple() && nextByte(text, i+w.n) < utf8.RuneSelf && text[i] != '\'' {
+			if e.pieces.hasShort(w.key()) {
+				tokens++
+			} else {
+				tokens += e.merge(text[i : i+w.n])
+			}
+			i += w.n
+			continue
+		}
+		end := e.endCL100K(text, i)
+		if end < 0 {
+			return 0, false
+		}
+		tokens += e.count(text[i:end])
+		i = end
+	}
+	for i < len(text) {
+		end := e.endCL100K(text, i)
+		if end < 0 {
+			return 0, false
+		}
+		tokens += e.count(text[i:end])
+		i = end
+	}
+	return tokens, true
+}
+
+// nextByte is text[i], 0 past the end.
+func nextByte(text []byte, i int) byte {
+	if i < len(text) {
+		return text[i]
+	}
+	return 0
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// word is what the first 16 bytes of a text say of the piece there: optionally one character that is
+// neither letter nor number nor line break, then ASCII letters, n bytes in all.
+type word struct {
+	lo, hi               uint64 // the bytes
+	lettersLo, lettersHi uint64 // 0x80 where a byte is an ASCII letter (always in the first)
+	n                    int    // 16 means "or more"
+	first                int    // 1 if the first byte is no letter, else 0; 2 if it cannot start such a piece
+}
+
+func loadWord(text []byte) word {
+	_ = text[15]
+	var w word
+	w.lo = binary.LittleEndian.Uint64(text)
+	w.hi = binary.LittleEndian.Uint64(text[8:])
+	w.first = int(wordStart[byte(w.lo)])
+	w.lettersLo = letters(w.lo) | 0x80
+	w.lettersHi = letters(w.hi)
+	n := bits.TrailingZeros64(^w.lettersLo&highs) >> 3 // 8 if all are
+	w.n = n + bits.TrailingZeros64(^w.lettersHi&highs)>>3&-(n>>3)
+	return w
+}
+
+// letters has 0x80 in each byte of x that is an ASCII letter. No sum carries into the next byte, as the
+// eighth bit is taken off first.
+func letters(x uint64) uint64 {
+	folded := x&(0x7F*ones) | 0x20*ones
+	return (folded + (0x80-'a')*ones) &^ (folded + (0x80-'z'-1)*ones) &^ x & highs
+}
+
+// simple: at least one letter, and short enough to be a key.
+func (w *word) simple() bool { return w.n > w.first && w.n <= maxShort }
+
+// hump: an upper-case letter after the first letter.
+func (w *word) hump() bool {
+	upLo := w.lettersLo &^ (w.lo << 2) &^ (0x80 | uint64(w.first)<<15)
+	upHi := w.lettersHi &^ (w.hi << 2)
+	return upLo&keyMask[w.n].lo|upHi&keyMask[w.n].hi != 0
+}
+
+func (w *word) key() (lo, hi uint64) {
+	m := &keyMask[w.n]
+	return w.lo & m.lo, w.hi&m.hi | uint64(w.n)<<56
+}
+
+// wordStart: 0 for an ASCII letter, 1 for another ASCII character that may stand before the letters of a
+// word, 32 (more than any length) for all else.
+var wordStart = func() (t [256]uint8) {
+	for b := range t {
+		switch c := byte(b); {
+		case c|0x20 >= 'a' && c|0x20 <= 'z':
+			t[b] = 0
+		case c >= utf8.RuneSelf, c >= '0' && c <= '9', c == '\r', c == '\n':
+			t[b] = 32
+		default:
+			t[b] = 1
+		}
+	}
+	return t
+}()
+
+// keyMask[n] keeps the first n bytes of 16.
+var keyMask = func() (t [32]struct{ lo, hi uint64 }) {
+	for n := range t {
+		for b := range min(n, 8) {
+			t[n].lo |= 0xFF << (8 * b)
+		}
+		for b := range min(max(n-8, 0), 8) {
+			t[n].hi |= 0xFF << (8 * b)
+		}
+	}
+	return t
+}()
+
+// endO200k is the end of the piece of text that starts at i < len(text), or -1 if text[i] is not UTF-8. (A
+// piece always ends before such a byte, so each is met here.)
+func (e *bpe) endO200k(text []byte, i int) int {
+	cls := &e.classes
+	first, size := cls.at(text, i)
+	if first == 0 {
+		return -1
+	}
+	if first&(number|newline) == 0 {
+		// [^\r\n\p{L}\p{N}]? takes the first character unless it is a letter.
+		start := i
+		if first&letter == 0 {
+			start += size
+		}
+		// [UP]* goes to k.
+		k, both := start, -1
+		c, n := cls.at(text, k)
+		for c&(upper|caseless|mark) != 0 {
+			k += n
+			if c != upper {
+				both = k
+			}
+			c, n = cls.at(text, k)
+		}
+		switch {
+		case c == lower: // [LOW]+ goes on from there
+			for c&(lower|caseless|mark) != 0 {
+				k += n
+				c, n = cls.at(text, k)
+			}
+			return suffix(text, k)
+		case both >= 0: // [UP]* gives back all that follows the last character of both sets, which is LOW's
+			return suffix(text, both)
+		case first == mark: // the optional first character is given back, as it is of both sets too
+			return suffix(text, start)
+		case k > start: // the second alternative: upper case only
+			return suffix(text, k)
+		}
+	}
+	return e.endRest(text, i, first, size, '/')
+}
+
+// endCL100K is endO200k for the other encoding.
+func (e *bpe) endCL100K(text []byte, i int) int {
+	cls := &e.classes
+	first, size := cls.at(text, i)
+	if first == 0 {
+		return -1
+	}
+	if first&(number|newline) == 0 {
+		if end := suffix(text, i); end > i {
+			return end
+		}
+		k := i + size
+		c, n := cls.at(text, k)
+		if (first|c)&letter != 0 {
+			for c&letter != 0 {
+				k += n
+				c, n = cls.at(text, k)
+			}
+			return k
+		}
+	}
+	return e.endRest(text, i, first, size, '\n')
+}
+
+// suffix is the end of (?i:'s|'t|'re|'ve|'m|'ll|'d)? at i. Ignoring case, U+017F (long s) is an s.
+func suffix(text []byte, i int) int {
+	if i+1 >= len(text) || text[i] != '\'' {
+		return i
+	}
+	second := byte(0)
+	if i+2 < len(text) {
+		second = text[i+2]
+	}
+	switch text[i+1] {
+	case 's', 'S', 't', 'T', 'm', 'M', 'd', 'D':
+		return i + 2
+	case 'r', 'R', 'v', 'V':
+		if second|0x20 == 'e' {
+			return i + 3
+		}
+	case 'l', 'L':
+		if second|0x20 == 'l' {
+			return i + 3
+		}
+	case 0xC5:
+		if second == 0xBF {
+			return i + 3
+		}
+	}
+	return i
+}
+
+// endRest is the end of a piece by the alternatives after the words, which both encodings share but for the
+// one character that may, besides line breaks, follow punctuation. first and size are of the character at i.
+func (e *bpe) endRest(text []byte, i int, first class, size int, trailer byte) int {
+	cls := &e.classes
+	if first == number {
+		end := i + size
+		for range 2 {
+			c, n := cls.at(text, end)
+			if c != number {
+				break
+			}
+			end += n
+		}
+		return end
+	}
+
+	end := i
+	if text[i] == ' ' {
+		end++
+	}
+	c, n := cls.at(text, end)
+	if c&(other|mark) != 0 {
+		for c&(other|mark) != 0 {
+			end += n
+			c, n = cls.at(text, end)
+		}
+		for end < len(text) && (text[end] == '\n' || text[end] == '\r' || text[end] == trailer) {
+			end++
+		}
+		return end
+	}
+
+	// White space, and at least one character of it.
+	end, last := i, i
+	for c, n = first, size; c == space; c, n = cls.at(text, end) {
+		last = end
+		end += n
+	}
+	if c == newline {
+		return lineBreaks(text, end)
+	}
+	// \s+(?!\S) leaves the last character to the word that follows, unless it is the only one, or the text's.
+	if end < len(text) && last > i {
+		return last
+	}
+	return end
+}
+
+// lineBreaks is the end of \s*[\r\n]+ whose first line break is at i. tiktoken's goes on to the last line
+// break of the run of white space; the library's, which we follow, ends with the first group of them.
+func lineBreaks(text []byte, i int) int {
+	for i < len(text) && (text[i] == '\n' || text[i] == '\r') {
+		i++
+	}
+	return i
+}
