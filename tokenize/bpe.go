@@ -4,6 +4,10 @@ import "sync"
 
 // bpe is one encoding: how to cut a text into pieces (which the scanners know) and how many tokens a piece is.
 type bpe struct {
+	// asLibrary: the expressions match as tiktoken-go/tokenizer's compiled form of them does, which departs
+	// from them twice (see the package documentation); otherwise as they are written, as in tiktoken.
+	asLibrary bool
+
 	classes classes
 	pieces  pieceTable // is this piece one token?
 	merges  mergeTables
@@ -13,14 +17,15 @@ type bpe struct {
 
 // newBPE builds the tables of an encoding from its vocabulary file. The largest of them are hash tables of
 // words without pointers, built by hashes that are fixed: two processes have the same tables.
-func newBPE(file string) *bpe {
+func newBPE(file string, asLibrary bool) *bpe {
 	v := parseVocabulary(file)
 	return &bpe{
-		classes: newClasses(),
-		pieces:  newPieceTable(v),
-		merges:  newMergeTables(v),
-		scratch: &sync.Pool{New: func() any { return new(scratch) }},
-		clean:   &sync.Pool{New: func() any { return new([]byte) }},
+		asLibrary: asLibrary,
+		classes:   newClasses(asLibrary),
+		pieces:    newPieceTable(v),
+		merges:    newMergeTables(v),
+		scratch:   &sync.Pool{New: func() any { return new(scratch) }},
+		clean:     &sync.Pool{New: func() any { return new([]byte) }},
 	}
 }
 

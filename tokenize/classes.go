@@ -6,7 +6,7 @@ import (
 )
 
 // A class of characters, one bit each so that a set of classes is a mask. Every character is of one class;
-// the text's end and a byte that is not UTF-8 are of none.
+// the text's end, a byte that is not UTF-8, and the DEL the library skips are of none.
 type class = uint8
 
 const (
@@ -19,6 +19,8 @@ const (
 	newline                    // CR LF
 	other
 
+	del = 0x7F // U+007F
+
 	letter = upper | lower | caseless
 )
 
@@ -30,7 +32,7 @@ type classes struct {
 	stage2 [][128]class
 }
 
-func newClasses() classes {
+func newClasses(asLibrary bool) classes {
 	all := make([]class, unicode.MaxRune+1)
 	for i := range all {
 		all[i] = other
@@ -56,6 +58,9 @@ func newClasses() classes {
 	set(unicode.N, number)
 	set(unicode.White_Space, space)
 	all['\r'], all['\n'] = newline, newline
+	if asLibrary {
+		all[del] = 0
+	}
 
 	var c classes
 	copy(c.ascii[:], all)
@@ -74,7 +79,7 @@ func newClasses() classes {
 }
 
 // at is the class of the character at text[i:] and its length in bytes: 0, 0 at the end of text, 0, 1 where
-// text is not UTF-8.
+// text is not UTF-8 or is a DEL to skip.
 func (c *classes) at(text []byte, i int) (class, int) {
 	if i >= len(text) {
 		return 0, 0

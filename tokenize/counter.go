@@ -36,14 +36,21 @@ func New(spec string) (*Counter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("token estimator %q: %w", spec, err)
 		}
-		c := &Counter{spec: spec, encoding: encoding, bpe: newBPE(vocabularyFile(encoding))}
-		c.scan = (*bpe).countO200k
-		if encoding == encodingCL100K {
-			c.scan = (*bpe).countCL100K
-		}
+		c := &Counter{spec: spec}
+		c.load(encoding, true)
 		return c, nil
 	default:
 		return nil, fmt.Errorf("token estimator %q: want tiktoken:<model> (as in tiktoken:gpt-4o) or chars:<N> (as in chars:4)", spec)
+	}
+}
+
+// load builds the tables of an encoding. See bpe.asLibrary.
+func (c *Counter) load(encoding string, asLibrary bool) {
+	c.encoding = encoding
+	c.bpe = newBPE(vocabularyFile(encoding), asLibrary)
+	c.scan = (*bpe).countO200k
+	if encoding == encodingCL100K {
+		c.scan = (*bpe).countCL100K
 	}
 }
 

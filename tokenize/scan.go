@@ -40,6 +40,10 @@ func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
 		}
 		end := e.endO200k(text, i)
 		if end < 0 {
+			if text[i] == del {
+				i++
+				continue
+			}
 			return 0, false
 		}
 		tokens += e.count(text[i:end])
@@ -48,6 +52,10 @@ func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
 	for i < len(text) {
 		end := e.endO200k(text, i)
 		if end < 0 {
+			if text[i] == del {
+				i++
+				continue
+			}
 			return 0, false
 		}
 		tokens += e.count(text[i:end])
@@ -72,6 +80,10 @@ func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
 		}
 		end := e.endCL100K(text, i)
 		if end < 0 {
+			if text[i] == del {
+				i++
+				continue
+			}
 			return 0, false
 		}
 		tokens += e.count(text[i:end])
@@ -80,6 +92,10 @@ func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
 	for i < len(text) {
 		end := e.endCL100K(text, i)
 		if end < 0 {
+			if text[i] == del {
+				i++
+				continue
+			}
 			return 0, false
 		}
 		tokens += e.count(text[i:end])
@@ -152,7 +168,7 @@ var wordStart = func() (t [256]uint8) {
 		switch c := byte(b); {
 		case c|0x20 >= 'a' && c|0x20 <= 'z':
 			t[b] = 0
-		case c >= utf8.RuneSelf, c >= '0' && c <= '9', c == '\r', c == '\n':
+		case c >= del, c >= '0' && c <= '9', c == '\r', c == '\n':
 			t[b] = 32
 		default:
 			t[b] = 1
@@ -174,8 +190,8 @@ var keyMask = func() (t [32]struct{ lo, hi uint64 }) {
 	return t
 }()
 
-// endO200k is the end of the piece of text that starts at i < len(text), or -1 if text[i] is not UTF-8. (A
-// piece always ends before such a byte, so each is met here.)
+// endO200k is the end of the piece of text that starts at i < len(text), or -1 if text[i] is not UTF-8 or is
+// the DEL that the library skips. (A piece always ends before such a byte, so each is met here.)
 func (e *bpe) endO200k(text []byte, i int) int {
 	cls := &e.classes
 	first, size := cls.at(text, i)
@@ -307,7 +323,7 @@ func (e *bpe) endRest(text []byte, i int, first class, size int, trailer byte) i
 		end += n
 	}
 	if c == newline {
-		return lineBreaks(text, end)
+		return e.lineBreaks(text, end)
 	}
 	// \s+(?!\S) leaves the last character to the word that follows, unless it is the only one, or the text's.
 	if end < len(text) && last > i {
@@ -316,11 +332,18 @@ func (e *bpe) endRest(text []byte, i int, first class, size int, trailer byte) i
 	return end
 }
 
-// lineBreaks is the end of \s*[\r\n]+ whose first line break is at i. tiktoken's goes on to the last line
-// break of the run of white space; the library's, which we follow, ends with the first group of them.
-func lineBreaks(text []byte, i int) int {
-	for i < len(text) && (text[i] == '\n' || text[i] == '\r') {
-		i++
+// lineBreaks is the end of \s*[\r\n]+ whose first line break is at i: after the last line break of the run
+// of white space. The library ends it with the first group of line breaks.
+func (e *bpe) lineBreaks(text []byte, i int) int {
+	end := i
+	for c, n := newline, 0; c&(space|newline) != 0; c, n = e.classes.at(text, i) {
+		i += n
+		switch {
+		case c == newline:
+			end = i
+		case e.asLibrary:
+			return end
+		}
 	}
-	return i
+	return end
 }
