@@ -13,6 +13,7 @@ package httpd
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -71,6 +72,9 @@ type Config struct {
 	IdleTimeout  time.Duration
 
 	Logger *Logger // nil: no logs
+
+	Streams StreamOptions   // times and bounds of streams; for tests
+	Metrics func(io.Writer) // appends the series of WAL, raft and shards to /metrics; see MetricsWriter
 }
 
 // Server answers HTTP on any number of listeners. Build it with New; after Shutdown it is used up.

@@ -1,0 +1,31 @@
+package httpd
+
+import "fmt"
+
+// The lines that the request path writes. Every one names its route and context, none any content.
+
+// appended logs a successful append, at debug: one line per write would cost more than the write. id is not
+// kept.
+func (l *Logger) appended(id []byte, firstSeq uint64, count int, version uint64) {
+	l.Line(LevelDebug, "append").Bytes("context_id", id).Uint("seq", firstSeq).Int("count", int64(count)).
+		Uint("version", version).Send("appended")
+}
+
+// failed logs an answer of 500 and above, at warn: all but 500 are the node protecting itself.
+func (l *Logger) failed(r route, id []byte, status int, code string) {
+	l.Line(LevelWarn, "request_failed").Str("route", r.String()).Bytes("context_id", id).
+		Int("status", int64(status)).Str("error", code).Send("a request was answered with an error of the server's")
+}
+
+// panicked logs a bug with its stack.
+func (l *Logger) panicked(r route, id []byte, value any, stack []byte) {
+	l.Line(LevelError, "panic").Str("route", r.String()).Bytes("context_id", id).
+		Str("panic", fmt.Sprint(value)).Bytes("stack", stack).Send("a request met a bug; please report it with the stack")
+}
+
+// Printf takes what fasthttp has to say about single connections, at debug.
+func (l *Logger) Printf(format string, args ...any) {
+	if l.Enabled(LevelDebug) {
+		l.Line(LevelDebug, "http").Send(fmt.Sprintf(format, args...))
+	}
+}

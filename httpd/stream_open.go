@@ -1,0 +1,135 @@
+package httpd
+
+import (
+	"bytes"
+	"math"
+
+	"fastpaca/shard"
+
+	"github.com/valyala/fasthttp"
+)
+
+// resumePoint is a place in the middle of a version: that many messages of it were delivered already.
+type resumePoint struct {
+	version  uint64
+	messages int
+}
+
+// openStream checks a request for a stream of w.id and takes a slot for it. It answers the request itself, and
+// returns nil, if there is anything to object to. The cursor is fixed here: what happens between this answer
+// and the first look at the context is delivered.
+func (s *Server) openStream(ctx *fasthttp.RequestCtx, w *work, kind streamKind) *stream {
+	p, message := parseStreamParams(ctx, kind)
+	if message != "" {
+		writeError(ctx, errInvalidQuery, message)
+		return nil
+	}
+	source, code := s.store.Context(w.id)
+	if code != shard.CodeOK {
+		writeOutcome(ctx, code)
+		return nil
+	}
+	if s.draining.Load() {
+		writeOutcome(ctx, shard.CodeShuttingDown)
+		return nil
+	}
+	st := s.streams.reserve(kind, source, w.id)
+	if st == nil {
+		s.metrics.streams.rejected.Inc()
+		writeError(ctx, errTooManyStreams, "this node serves as many streams as FASTPACA_STREAM_MAX_CONNECTIONS allows; close some, or try again later or on another node")
+		return nil
+	}
+	st.include, st.skip = p.include, p.skip
+	if p.resume {
+		st.cursor = shard.Cursor{Version: p.version}
+	} else {
+		source.View(&st.view)
+		st.cursor = st.view.LiveCursor()
+		st.view.Reset()
+	}
+	return st
+}
+
+// streamParams is what a request for a stream asks for.
+type streamParams struct {
+	resume  bool // after version; otherwise live only
+	version uint64
+	skip    resumePoint
+	include bool
+}
+
+// parseStreamParams reads cursor, include_messages and, for SSE, Last-Event-ID, which comes from a browser that
+// reconnects to the same URL and therefore goes before cursor. message says what is wrong, if anything.
+func parseStreamParams(ctx *fasthttp.RequestCtx, kind streamKind) (p streamParams, message string) {
+	p.include = true
+	args := ctx.QueryArgs()
+	if args.Has("cursor") {
+		p.resume = true
+		var ok bool
+		if p.version, ok = parseVersion(args.Peek("cursor")); !ok {
+			return p, "cursor must be a version: an integer of at least 0 without a sign"
+		}
+	}
+	if args.Has("include_messages") {
+		switch string(args.Peek("include_messages")) {
+		case "true", "1":
+		case "false", "0":
+			p.include = false
+		default:
+			return p, "include_messages must be true or false"
+		}
+	}
+	if last := ctx.Request.Header.Peek("Last-Event-ID"); kind == kindSSE && len(last) > 0 {
+		p.resume = true
+		version, messages, partial := bytes.Cut(last, []byte{':'})
+		var ok bool
+		if p.version, ok = parseVersion(version); !ok {
+			return p, "Last-Event-ID must be the id of an event of this stream: its version"
+		}
+		if partial {
+			n, ok := parseVersion(messages)
+			if !ok || p.version == 0 || n > math.MaxInt32 {
+				return p, "Last-Event-ID must be the id of an event of this stream"
+			}
+			p.skip = resumePoint{version: p.version, messages: int(n)}
+			p.version--
+		}
+	}
+	return p, ""
+}
+
+// parseVersion reads a decimal number of at most 48 bits, which is what a version is.
+func parseVersion(b []byte) (v uint64, ok bool) {
+	if len(b) == 0 || len(b) > 15 {
+		return 0, false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		v = v*10 + uint64(c-'0')
+	}
+	return v, v < 1<<48
+}
+
+// nextEvent appends the next event of s.view to dst, leaving out what a resume point says was delivered.
+func (s *stream) nextEvent(dst []byte) (out []byte, kind eventKind, ok bool) {
+	at := len(dst)
+	for {
+		out, ok = s.view.NextEvent(dst[:at], &s.cursor, s.include)
+		if !ok {
+			return out, eventOther, false
+		}
+		kind = eventOf(out[at:])
+		if s.skip.messages == 0 {
+			return out, kind, true
+		}
+		if kind != eventMessage || eventVersion(out[at:], kind) != s.skip.version {
+			s.skip = resumePoint{}
+			return out, kind, true
+		}
+		s.skip.messages--
+		s.skipped++
+		dst = out
+	}
+}
