@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"strconv"
 
 	"fastpaca/shard"
@@ -58,6 +59,7 @@ var outcomes = map[shard.Code]struct {
 	shard.CodeUnavailable:  {errUnavailable, "the shard of this context has no leader now and nothing was written; retry shortly"},
 	shard.CodeStorageFull:  {errStorageFull, "the node's disk is full and nothing was written; reads still work, retry when there is room"},
 	shard.CodeOverloaded:   {errOverloaded, "too many requests wait on this node and nothing was written; retry after a pause"},
+	shard.CodeTooLarge:     {errPayloadTooLarge, "the request is larger than one log entry may be and nothing was written; send fewer messages at a time"},
 	shard.CodeShuttingDown: {errUnavailable, "the node is shutting down and nothing was written; retry on another node"},
 }
 
@@ -86,6 +88,16 @@ func writeOutcome(ctx *fasthttp.RequestCtx, c shard.Code) {
 		panic("httpd: shard answered with code " + strconv.Itoa(int(c)) + ", which outcomes in errors.go does not map; add it")
 	}
 	writeError(ctx, o.err, o.message)
+}
+
+// errorCode takes the code out of an error that was written, for the log.
+func errorCode(body []byte) string {
+	rest, ok := bytes.CutPrefix(body, []byte(`{"error":"`))
+	if !ok {
+		return ""
+	}
+	code, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(code)
 }
 
 func beginError(ctx *fasthttp.RequestCtx, e *apiError, message string) []byte {
@@ -127,4 +139,12 @@ func beginBody(ctx *fasthttp.RequestCtx, status int) []byte {
 	return ctx.Response.SwapBody(nil)[:0]
 }
 
-func endBody(ctx *fasthttp.RequestCtx, body []byte) { ctx.Response.SwapBody(body) }
+func endBody(ctx *fasthttp.RequestCtx, body []byte) {
+	if cap(body) <= retainBody {
+		ctx.Response.SwapBody(body)
+		return
+	}
+	// Given as the raw body, the buffer is dropped after it was written; as the connection's own it
+	// would stay with it for as long as it is open.
+	ctx.Response.SetBodyRaw(body)
+}

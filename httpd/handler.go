@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"bytes"
+	"crypto/subtle"
 	"runtime/debug"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 //	(*streamSet).shutdown(ctx context.Context)            close all streams (1001), wait for them, bounded by ctx
 //	newMetrics(s *Server) *Metrics
 //	(*Metrics).observe(r route, status int, took time.Duration)      every request, streams when they begin
-//	(*Metrics).appended(role []byte, tokens uint32)                  every message of a 201; role unescaped, not kept
+//	(*Metrics).appended(role []byte, tokens uint32, counted bool)    every message of a 201; role unescaped, not kept
 //	(*Logger) is nil-safe:
 //	(*Logger).appended(id []byte, firstSeq uint64, count int, version uint64)   after a 201; id not kept
 //	(*Logger).failed(r route, id []byte, status int, code string)    a 5xx answer
@@ -29,7 +31,7 @@ import (
 // or the answer before it returns.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	w := s.work.Get().(*work)
-	w.reset()
+	s.metrics.inflight.Add(1)
 	defer s.finish(ctx, w)
 	s.dispatch(ctx, w)
 }
@@ -37,6 +39,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // finish ends every request: it answers a panic with a 500, observes, and gives w back. A w that saw a
 // panic is dropped, since nobody knows what state it is in.
 func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
+	s.metrics.inflight.Add(-1)
 	if v := recover(); v != nil {
 		s.log.panicked(w.route, w.id, v, debug.Stack())
 		ctx.Response.Reset()
@@ -47,8 +50,169 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
 	status := ctx.Response.StatusCode()
 	s.metrics.observe(w.route, status, time.Since(ctx.Time()))
 	if status >= 500 {
-		s.log.failed(w.route, w.id, status, w.errCode)
+		s.log.failed(w.route, w.id, status, errorCode(ctx.Response.Body()))
 	}
 	w.release()
 	s.work.Put(w)
+	// A large body must not stay with the connection. Nothing refers to it any more.
+	ctx.Request.ReleaseBody(retainBody)
+}
+
+// dispatch checks what does not depend on the route, in the order in which it helps a client most: the
+// key, the path, the method, the id. Then it calls the route's handler.
+func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
+	path := ctx.URI().PathOriginal()
+	route, rawID := match(path)
+	w.route = route
+	if s.auth != nil && isAPI(path) && !s.authorized(&ctx.Request.Header) {
+		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
+		writeError(ctx, errUnauthorized, unauthorizedMessage)
+		return
+	}
+	if route == routeNone {
+		writeError(ctx, errNotFound, "there is nothing at this path; /openapi.json lists what there is")
+		return
+	}
+	handler := s.handler(route, ctx.Method())
+	if handler == nil {
+		allow := routes[route].allow
+		ctx.Response.Header.Set("Allow", allow)
+		writeError(ctx, errMethodNotAllowed, "this path does not take this method; use one of "+allow)
+		return
+	}
+	if rawID != nil {
+		id, ok := decodeID(&w.decoded, rawID)
+		if !ok {
+			writeError(ctx, errInvalidContextID, "a context id is 1 to 255 bytes of UTF-8 without control characters and without /; percent-encode the rest")
+			return
+		}
+		w.id = id
+	}
+	handler(s, ctx, w)
+}
+
+// handlerFunc answers a request whose path, method and id are good.
+type handlerFunc func(s *Server, ctx *fasthttp.RequestCtx, w *work)
+
+// handler is the table of routes and methods; nil where a route does not take the method.
+func (s *Server) handler(r route, method []byte) handlerFunc {
+	switch string(method) {
+	case fasthttp.MethodGet:
+		switch r {
+		case routeStream:
+			return (*Server).serveStream
+		case routeEvents:
+			return (*Server).serveEvents
+		}
+		return getHandler(r)
+	case fasthttp.MethodHead:
+		return getHandler(r) // fasthttp leaves the body out, and its length in
+	case fasthttp.MethodPost:
+		switch r {
+		case routeMessages:
+			return (*Server).serveAppend
+		case routeCompact:
+			return (*Server).serveCompact
+		}
+	case fasthttp.MethodPut:
+		if r == routeContext {
+			return (*Server).servePut
+		}
+	case fasthttp.MethodDelete:
+		if r == routeContext {
+			return (*Server).serveDelete
+		}
+	case fasthttp.MethodPatch:
+		if r == routeMetadata {
+			return (*Server).servePatchMetadata
+		}
+	}
+	return nil
+}
+
+func getHandler(r route) handlerFunc {
+	switch r {
+	case routeContext:
+		return (*Server).serveContext
+	case routeMessages:
+		return (*Server).serveHistory
+	case routeTail:
+		return (*Server).serveTail
+	case routeWindow:
+		return (*Server).serveWindow
+	case routeCluster:
+		return (*Server).serveCluster
+	case routeHealthLive:
+		return (*Server).serveHealthLive
+	case routeHealthReady:
+		return (*Server).serveHealthReady
+	case routeMetrics:
+		return (*Server).serveMetrics
+	case routeOpenAPI:
+		return (*Server).serveOpenAPI
+	}
+	return nil
+}
+
+const unauthorizedMessage = "this node wants an API key; send the header Authorization: Bearer <key>"
+
+// authorized compares the bearer token with the key, in a time that does not depend on where they differ.
+func (s *Server) authorized(h *fasthttp.RequestHeader) bool {
+	const scheme = "Bearer "
+	got := h.PeekBytes(headerAuthorization)
+	if len(got) < len(scheme) || !bytes.EqualFold(got[:len(scheme)], []byte(scheme)) {
+		return false
+	}
+	return subtle.ConstantTimeCompare(bytes.TrimSpace(got[len(scheme):]), s.auth) == 1
+}
+
+// The names and values of headers, in the form in which fasthttp keeps them. Never written to.
+var (
+	contentTypeJSON      = []byte("application/json")
+	headerAuthorization  = []byte("Authorization")
+	headerIdempotencyKey = []byte("Idempotency-Key")
+	headerEncoding       = []byte("Content-Encoding")
+)
+
+// body returns the request's body once its media type is JSON, or answers the error. The bytes are
+// fasthttp's, valid until the handler returns.
+func (s *Server) body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
+	h := &ctx.Request.Header
+	body = ctx.Request.Body()
+	if len(body) == 0 {
+		return nil, true // a media type without a body says nothing
+	}
+	if !isJSON(h.ContentType()) {
+		writeError(ctx, errUnsupportedMediaType, "send the body as JSON in UTF-8, with the header Content-Type: application/json")
+		return nil, false
+	}
+	if encoding := h.PeekBytes(headerEncoding); len(encoding) > 0 && !bytes.EqualFold(encoding, []byte("identity")) {
+		writeError(ctx, errUnsupportedMediaType, "send the body without Content-Encoding; compressed bodies are not taken")
+		return nil, false
+	}
+	return body, true
+}
+
+// isJSON accepts application/json, with any parameters but a charset that is not UTF-8, and no type at all.
+func isJSON(contentType []byte) bool {
+	if len(contentType) == 0 || string(contentType) == "application/json" {
+		return true
+	}
+	media, parameters, _ := bytes.Cut(contentType, []byte(";"))
+	if !bytes.EqualFold(bytes.TrimSpace(media), contentTypeJSON) {
+		return false
+	}
+	for len(parameters) > 0 {
+		var parameter []byte
+		parameter, parameters, _ = bytes.Cut(parameters, []byte(";"))
+		name, value, _ := bytes.Cut(parameter, []byte("="))
+		if !bytes.EqualFold(bytes.TrimSpace(name), []byte("charset")) {
+			continue
+		}
+		value = bytes.Trim(bytes.TrimSpace(value), `"`)
+		if !bytes.EqualFold(value, []byte("utf-8")) && !bytes.EqualFold(value, []byte("utf8")) {
+			return false
+		}
+	}
+	return true
 }

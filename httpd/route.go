@@ -1,5 +1,11 @@
 package httpd
 
+import (
+	"bytes"
+	"unicode"
+	"unicode/utf8"
+)
+
 // route is what a path names. Its methods and the label that metrics show are in the table below.
 type route uint8
 
@@ -44,3 +50,123 @@ var routes = [routeCount]struct {
 
 // String is the label of the route in metrics and logs.
 func (r route) String() string { return routes[r].label }
+
+// maxID is the longest context id, in bytes after percent-decoding.
+const maxID = 255
+
+const (
+	apiPrefix      = "/v1/"
+	contextsPrefix = "/v1/contexts/"
+)
+
+// isAPI says whether a request target wants the API key.
+func isAPI(path []byte) bool {
+	return bytes.HasPrefix(path, []byte(apiPrefix)) || string(path) == "/v1" || !bytes.HasPrefix(path, []byte("/")) // absolute-form: be strict
+}
+
+// match finds the route of a raw path, as it stands in the request line without the query. id is the
+// context id, still percent-encoded: a slash in it has to be written %2F to get here, and is refused later.
+func match(path []byte) (r route, id []byte) {
+	if rest, ok := bytes.CutPrefix(path, []byte(contextsPrefix)); ok {
+		id, sub, deeper := bytes.Cut(rest, []byte("/"))
+		if !deeper {
+			return routeContext, id
+		}
+		switch string(sub) {
+		case "messages":
+			return routeMessages, id
+		case "context":
+			return routeWindow, id
+		case "tail":
+			return routeTail, id
+		case "compact":
+			return routeCompact, id
+		case "stream":
+			return routeStream, id
+		case "events":
+			return routeEvents, id
+		case "metadata":
+			return routeMetadata, id
+		}
+		return routeNone, nil
+	}
+	switch string(path) {
+	case "/health/live":
+		return routeHealthLive, nil
+	case "/health/ready":
+		return routeHealthReady, nil
+	case "/metrics":
+		return routeMetrics, nil
+	case "/v1/cluster":
+		return routeCluster, nil
+	case "/openapi.json":
+		return routeOpenAPI, nil
+	}
+	return routeNone, nil
+}
+
+// decodeID percent-decodes raw into buf, or returns raw itself where there is nothing to decode, and
+// checks the rules for ids: 1 to 255 bytes of UTF-8, no control characters (Unicode's Cc), no slash.
+func decodeID(buf *[maxID]byte, raw []byte) (id []byte, ok bool) {
+	if bytes.IndexByte(raw, '%') < 0 {
+		id = raw
+	} else {
+		if len(raw) > 3*maxID {
+			return nil, false
+		}
+		n := 0
+		for i := 0; i < len(raw); i++ {
+			c := raw[i]
+			if c == '%' {
+				if c, ok = unhex(raw[i+1:]); !ok {
+					return nil, false
+				}
+				i += 2
+			}
+			if n == maxID {
+				return nil, false
+			}
+			buf[n] = c
+			n++
+		}
+		id = buf[:n]
+	}
+	if len(id) == 0 || len(id) > maxID {
+		return nil, false
+	}
+	for i := 0; i < len(id); {
+		c := id[i]
+		if c < utf8.RuneSelf {
+			if c < ' ' || c == 0x7f || c == '/' {
+				return nil, false
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(id[i:])
+		if r == utf8.RuneError && size == 1 || unicode.IsControl(r) {
+			return nil, false
+		}
+		i += size
+	}
+	return id, true
+}
+
+// unhex reads two hexadecimal digits.
+func unhex(b []byte) (c byte, ok bool) {
+	if len(b) < 2 {
+		return 0, false
+	}
+	for _, d := range b[:2] {
+		switch {
+		case '0' <= d && d <= '9':
+			d -= '0'
+		case 'a' <= d|0x20 && d|0x20 <= 'f':
+			d = d | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		c = c<<4 | d
+	}
+	return c, true
+}

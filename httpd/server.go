@@ -82,7 +82,7 @@ type Server struct {
 	cfg   Config
 	store Store
 	fast  *fasthttp.Server
-	auth  []byte // "Bearer <key>"; nil without a key
+	auth  []byte // the API key; nil without one
 
 	streams *streamSet // newStreamSet(s)
 	metrics *Metrics   // newMetrics(s)
@@ -119,9 +119,9 @@ func New(cfg Config) *Server {
 
 	s := &Server{cfg: cfg, store: cfg.Store, log: cfg.Logger}
 	if cfg.APIKey != "" {
-		s.auth = []byte("Bearer " + cfg.APIKey)
+		s.auth = []byte(cfg.APIKey)
 	}
-	s.work.New = func() any { return newWork() }
+	s.work.New = func() any { return &work{parser: parser{counter: cfg.Counter}} }
 	s.metrics = newMetrics(s)
 	s.streams = newStreamSet(s)
 	s.fast = s.newFast()

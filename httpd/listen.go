@@ -1,0 +1,191 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// lingerTime and lingerBytes bound what is read and thrown away after an answer that came before its
+	// request was read in full. Closing with unread bytes would make the kernel send a reset, which can
+	// destroy the answer before the client has seen it (RFC 9112, section 9.6).
+	lingerTime  = 2 * time.Second
+	lingerBytes = 64 << 20
+	// maxRejecting bounds the goroutines that turn connections away.
+	maxRejecting = 64
+	// acceptPauseMax is the longest pause after a failed accept, as when file descriptors run out.
+	acceptPauseMax = time.Second
+)
+
+// listener counts connections, turns away those beyond the limit with a JSON answer, and survives
+// passing failures of accept, on which fasthttp would give up.
+type listener struct {
+	net.Listener
+	s *Server
+
+	rejecting chan struct{} // a token for each goroutine in reject
+	group     sync.WaitGroup
+	closed    chan struct{}
+	once      sync.Once
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
+
+func newListener(s *Server, ln net.Listener) *listener {
+	return &listener{
+		Listener: ln, s: s,
+		rejecting: make(chan struct{}, maxRejecting),
+		closed:    make(chan struct{}),
+		conns:     make(map[*conn]struct{}),
+	}
+}
+
+// Accept returns the next connection that there is room for.
+func (l *listener) Accept() (net.Conn, error) {
+	pause := 5 * time.Millisecond
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			if !passing(err) {
+				return nil, err
+			}
+			l.s.log.Printf("accepting a connection failed, trying again in %v: %v", pause, err)
+			select {
+			case <-time.After(pause):
+			case <-l.closed:
+			}
+			pause = min(2*pause, acceptPauseMax)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		l.s.metrics.accepted.Inc()
+		if l.s.metrics.connections.Add(1) > int64(l.s.cfg.MaxConns) {
+			l.s.metrics.connections.Add(-1)
+			l.reject(c)
+			continue
+		}
+		wrapped := &conn{Conn: c, l: l}
+		l.mu.Lock()
+		l.conns[wrapped] = struct{}{}
+		l.mu.Unlock()
+		return wrapped, nil
+	}
+}
+
+// passing says whether a failed accept is worth trying again: out of descriptors or memory, or a
+// connection that was gone before it was accepted.
+func passing(err error) bool {
+	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Close stops accepting. It may be called again.
+func (l *listener) Close() error {
+	err := l.Listener.Close()
+	l.once.Do(func() { close(l.closed) })
+	return err
+}
+
+// closeConns closes what is still open, and waits for the goroutines of reject.
+func (l *listener) closeConns() {
+	l.mu.Lock()
+	open := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		open = append(open, c)
+	}
+	l.mu.Unlock()
+	for _, c := range open {
+		c.Conn.Close()
+	}
+	l.group.Wait()
+}
+
+const overloadedAnswer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: "
+
+// reject answers 503 overloaded, without waiting for the request, and closes.
+func (l *listener) reject(c net.Conn) {
+	const body = `{"error":"overloaded","message":"this node has as many connections as it takes; close idle ones or retry after a pause"}`
+	answer := overloadedAnswer + strconv.Itoa(len(body)) + "\r\n\r\n" + body
+	l.s.metrics.observe(routeNone, errOverloaded.status, 0)
+	select {
+	case l.rejecting <- struct{}{}:
+	default:
+		c.Close()
+		return
+	}
+	l.group.Add(1)
+	go func() {
+		defer l.group.Done()
+		defer func() { <-l.rejecting }()
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(lingerTime))
+		if _, err := io.WriteString(c, answer); err == nil {
+			drain(c, lingerTime/4)
+		}
+	}()
+}
+
+// conn is a connection that is counted, and closes gently when told to.
+type conn struct {
+	net.Conn
+	l      *listener
+	linger atomic.Bool
+	once   sync.Once
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.l.s.metrics.bytesIn.Add(n)
+	return n, err
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.l.s.metrics.bytesOut.Add(n)
+	return n, err
+}
+
+// Close closes the connection; after linger, once the client has stopped sending or had its time.
+func (c *conn) Close() (err error) {
+	c.once.Do(func() {
+		if c.linger.Load() {
+			drain(c.Conn, lingerTime)
+		}
+		err = c.Conn.Close()
+		c.l.mu.Lock()
+		delete(c.l.conns, c)
+		c.l.mu.Unlock()
+		c.l.s.metrics.connections.Add(-1)
+	})
+	return err
+}
+
+// drain says that nothing more will be written and reads what still comes, within bounds.
+func drain(c net.Conn, wait time.Duration) {
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.SetReadDeadline(time.Now().Add(wait))
+	io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
+}
+
+// linger makes the connection of ctx close gently: its request has not been read in full.
+func linger(ctx *fasthttp.RequestCtx) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.linger.Store(true)
+	}
+}
