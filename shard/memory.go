@@ -1,0 +1,38 @@
+package shard
+
+import (
+	"unsafe"
+
+	"fastpaca/ring"
+)
+
+// What Machine.Bytes counts beside pages. Close enough to steer when snapshots are due.
+const (
+	contextBytes = int64(unsafe.Sizeof(Context{})) + 2*8 // with its place in the table and the order
+	keyBytes     = int64(unsafe.Sizeof(keyEntry{})) + 8
+	headMsgBytes = int64(unsafe.Sizeof(ring.HeadMsg{}))
+)
+
+func (r *keyRing) bytes() int64 {
+	if r == nil {
+		return 0
+	}
+	return int64(cap(r.entries)) * keyBytes
+}
+
+// extBytes leaves out what contexts share.
+func extBytes(e *Ext) int64 {
+	n := int64(len(e.Metadata)) + int64(len(e.Compactions))*int64(unsafe.Sizeof(Compaction{})) + headBytes(e.Head)
+	if n == 0 && !e.Tombstoned {
+		return 0
+	}
+	return n + int64(unsafe.Sizeof(Ext{}))
+}
+
+// headBytes takes four bytes of text for a token, so that it does not depend on the length of the head.
+func headBytes(h *ring.Head) int64 {
+	if h == nil {
+		return 0
+	}
+	return int64(unsafe.Sizeof(ring.Head{})) + int64(len(h.Holes))*8 + int64(len(h.Msgs))*headMsgBytes + int64(h.Tokens)*4
+}
