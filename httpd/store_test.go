@@ -1,0 +1,71 @@
+package httpd
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fastpaca/shard"
+)
+
+// memoryStore is a Store without a log: every shard's state machine, each behind a mutex.
+type memoryStore struct {
+	shards [shard.Shards]struct {
+		mu      sync.Mutex
+		machine *shard.Machine
+		index   uint64
+	}
+	now    func() time.Time
+	forced atomic.Int32  // a shard.Code that every request gets instead, unless CodeOK
+	writes atomic.Int64  // commands that came this far
+	hold   chan struct{} // Do waits for it to be closed, if set
+}
+
+func newMemoryStore() *memoryStore {
+	m := &memoryStore{now: time.Now}
+	for i := range m.shards {
+		m.shards[i].machine = shard.NewMachine(uint32(i))
+	}
+	return m
+}
+
+func (m *memoryStore) Do(n uint32, r *shard.Request) {
+	m.writes.Add(1)
+	if m.hold != nil {
+		<-m.hold
+	}
+	if c := shard.Code(m.forced.Load()); c != shard.CodeOK {
+		r.Result = shard.Result{Code: c}
+		return
+	}
+	s := &m.shards[n]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shard.StampTime(r.Cmd, m.now().UnixMilli())
+	s.index++
+	if err := s.machine.Apply(s.index, r.Cmd, &r.Result); err != nil {
+		panic(err)
+	}
+}
+
+func (m *memoryStore) Context(id []byte) (*shard.Context, shard.Code) {
+	if c := shard.Code(m.forced.Load()); c != shard.CodeOK {
+		return nil, c
+	}
+	if c := m.shards[shard.Of(id)].machine.Lookup(id); c != nil {
+		return c, shard.CodeOK
+	}
+	return nil, shard.CodeNotFound
+}
+
+func (m *memoryStore) Read(id []byte, v *shard.View) shard.Code {
+	c, code := m.Context(id)
+	if code == shard.CodeOK {
+		c.View(v)
+	}
+	return code
+}
+
+func (m *memoryStore) Ready() (bool, string) { return true, "" }
+func (m *memoryStore) Status() shard.Status  { return shard.Status{} }
+func (m *memoryStore) Stats(*shard.Stats)    {}
