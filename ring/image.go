@@ -61,7 +61,7 @@ func ParsePage(b []byte) (p PageImage, rest []byte, err error) {
 		return p, nil, fmt.Errorf("%w: %d bytes are too short for a header", ErrPage, len(b))
 	}
 	front, slots := uint64(le.Uint32(b[4:])), uint64(le.Uint32(b[8:]))*slotSize
-	if front+slots > uint64(len(b)-imageHeader) {
+	if front < pageHeader || front+slots > uint64(len(b)-imageHeader) {
 		return p, nil, fmt.Errorf("%w: %d+%d bytes promised, %d there", ErrPage, front, slots, len(b)-imageHeader)
 	}
 	p.Size = le.Uint32(b)
@@ -166,7 +166,7 @@ func (c *checker) slot(seq uint64, s slot) error {
 		return fmt.Errorf("%d tokens after %d", s.cum(), c.cum)
 	case flags&^flagsAll != 0 || flags&FlagCut != 0 && flags&FlagEnd == 0:
 		return fmt.Errorf("flags %#x", flags)
-	case version == 0 && c.version != 0, c.open && version != c.version, !c.open && c.version != 0 && version <= c.version:
+	case version == 0, c.open && version != c.version, !c.open && version <= c.version:
 		return fmt.Errorf("version %d after %d", version, c.version)
 	case flags&FlagEnd == 0 && (s.live() != 0 || s.used() != 0), uint64(s.live()) > seq:
 		return fmt.Errorf("window of %d messages and %d tokens", s.live(), s.used())

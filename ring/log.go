@@ -21,7 +21,7 @@ type Header struct {
 type Meta struct {
 	Tokens  uint32
 	Flags   uint16 // a writer gives FlagSystem; the others are the ring's own and ignored
-	Version uint64 // below 2^48; rises after every SealVersion
+	Version uint64 // 1 to 2^48-1, greater after every SealVersion
 }
 
 // Log is the tail of one context: written by one goroutine, read by any number through View. The zero value is an
@@ -263,8 +263,8 @@ const (
 
 // checkVersion panics unless version continues the one of the last committed message.
 func (l *Log[E]) checkVersion(version uint64) {
-	if version > maxVersion {
-		panic(fmt.Sprintf("ring: version %d does not fit 48 bits: this is a bug, please report it", version))
+	if version < 1 || version > maxVersion {
+		panic(fmt.Sprintf("ring: version %d is outside 1 to 2^48-1: this is a bug, please report it", version))
 	}
 	s := l.w.lastSlot()
 	if s == nil {
@@ -299,7 +299,8 @@ func (w *writer) lastSlot() slot {
 // push opens a page of size bytes at the end.
 func (w *writer) push(size int) {
 	if w.dir == nil || int(w.hi) == cap(w.dir.entries) {
-		w.replace(2 * int(w.hi-w.lo))
+		n := int(w.hi - w.lo)
+		w.replace(n + n/2 + 1)
 	}
 	// The entry lies behind every bound that was published: no reader looks at it before the next Publish.
 	w.dir.entries[w.hi] = entry{first: w.last + 1, page: newPage(size, w.last+1, w.cum)}

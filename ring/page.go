@@ -104,32 +104,23 @@ func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 // pageSize returns the size of the next page, in bytes, for a tail whose pages have held bytes by now and a message
 // that needs need bytes with its comma and slot.
 //
-// An eighth of what is there bounds the free space at the end to 12.5% and still reaches 64 KiB after some 45 pages.
-// The sizes are size classes of Go's allocator, so that nothing is lost to rounding; they are a table of ours because
-// the size of a page is part of the state of a replica and must not change with the toolchain. A message that does
-// not fit a page of that size gets the smallest that holds it, and its neighbours may use the rest.
+// The page is to have a twelfth of what is there, between minPage and maxPage: that bounds the free space at the end to
+// 8% and still reaches 64 KiB after some 60 pages. It is then made to measure for a whole number of messages like
+// this one, since those of a context are often of one kind, and rounded up to a size class of Go's allocator, so that
+// nothing is lost to rounding. The classes are a table of ours because the size of a page is part of the state of a
+// replica and must not change with the toolchain.
 func pageSize(held uint64, need int) int {
-	sizes := [...]int{
+	target := int(min(max(held/12, minPage), maxPage)) - pageHeader
+	size := pageHeader + need*max((target+need/2)/need, 1)
+	classes := [...]int{
 		1024, 1152, 1280, 1408, 1536, 1792, 2048, 2304, 2688, 3072, 3456, 4096, 4864, 5376, 6144, 6784, 8192,
 		9472, 10240, 10880, 12288, 13568, 14336, 16384, 18432, 20480, 21760, 24576, 27264, 28672, 32768,
 	}
-	const step = 8 << 10 // above the classes the allocator hands out whole pages of 8 KiB
-	const top = 32 << 10
-
-	need += pageHeader
-	target := int(min(max(held/8, minPage), maxPage))
-	if target > top {
-		target = target / step * step
-	}
-	if max(need, target) > top {
-		return max((need+step-1)/step*step, target)
-	}
-	size := 0
-	for _, s := range sizes { // the largest that is at most target, or the smallest that holds need
-		if s > target && size >= need {
-			break
+	for _, c := range classes {
+		if size <= c {
+			return c
 		}
-		size = s
 	}
-	return size
+	const step = 8 << 10 // above the classes the allocator hands out whole pages of 8 KiB
+	return (size + step - 1) / step * step
 }

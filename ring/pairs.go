@@ -42,36 +42,42 @@ func (s *span) orphans(k keep, missing bool) (start int, drops []int) {
 // pairing walks messages forward and tells which of them have lost a call.
 type pairing struct {
 	s       *span
-	missing bool
+	missing bool     // see orphans
 	seen    calls    // calls of the messages walked
 	older   lookback // calls before them
 }
 
-// add takes the next message and reports whether it is an orphan.
+// add takes the next message and reports whether it is an orphan. The calls of an orphan that a cut found are cut; an
+// orphan that was not admitted to the window has never been in it, nor have its calls.
 func (p *pairing) add(aux []byte) (orphan bool) {
-	before := p.seen.near
-	p.seen.addAll(aux, true) // a result finds the calls of its own message first
-	near := before
+	var own calls
+	own.addAll(aux, callKept)
+	near := p.seen.near
 	r := ReadAux(aux)
 	for part, ok := r.Next(); ok && !orphan; part, ok = r.Next() {
 		switch part.Kind {
 		case PartCall:
 			near = callKept
 		case PartResult:
-			orphan = !p.kept(part.ID, near)
+			orphan = !p.kept(part.ID, near, &own)
 		}
 	}
-	if orphan {
-		p.seen.addAll(aux, false)
+	switch {
+	case !orphan:
+		p.seen.addAll(aux, callKept)
+	case p.missing:
+		p.seen.addAll(aux, callCut)
 	}
 	return orphan
 }
 
 // kept reports whether the call of a result stays: the one with this id, or, for id 0, the nearest one.
-func (p *pairing) kept(id uint64, near callState) bool {
+func (p *pairing) kept(id uint64, near callState, own *calls) bool {
 	state := near
 	if id != 0 {
-		state = p.seen.get(id)
+		if state = own.get(id); state == callUnknown {
+			state = p.seen.get(id)
+		}
 	}
 	if state == callUnknown {
 		state = p.older.get(p.s, id)
@@ -105,7 +111,11 @@ func (l *lookback) get(s *span, id uint64) callState {
 			return callUnknown
 		}
 		l.pos = pos
-		l.seen.addOlder(s.aux(pos), pos < l.prefix)
+		state = callCut
+		if pos < l.prefix {
+			state = callKept
+		}
+		l.seen.addOlder(s.aux(pos), state)
 	}
 }
 
@@ -157,11 +167,7 @@ func (c *calls) set(id uint64, state callState) {
 }
 
 // addAll notes the calls of a message that is nearer than all noted before.
-func (c *calls) addAll(aux []byte, kept bool) {
-	state := callCut
-	if kept {
-		state = callKept
-	}
+func (c *calls) addAll(aux []byte, state callState) {
 	r := ReadAux(aux)
 	for part, ok := r.Next(); ok; part, ok = r.Next() {
 		if part.Kind != PartCall {
@@ -175,11 +181,7 @@ func (c *calls) addAll(aux []byte, kept bool) {
 }
 
 // addOlder notes the calls of a message that is farther than all noted before.
-func (c *calls) addOlder(aux []byte, kept bool) {
-	state := callCut
-	if kept {
-		state = callKept
-	}
+func (c *calls) addOlder(aux []byte, state callState) {
 	r := ReadAux(aux)
 	for part, ok := r.Next(); ok; part, ok = r.Next() {
 		if part.Kind != PartCall {
