@@ -23,9 +23,9 @@ import (
 // argument status the status code. It saves a process per kind of answer.
 const ControlPath = "/_floor"
 
-// writeBuffer lets an answer of 50 messages leave in one write: fasthttp's default of 4 KiB splits it in two, which
-// costs the floor 20% (measured, PERF.md). The floor is meant to be hard to reach.
-const writeBuffer = 64 << 10
+// writeBuffer lets an answer of 50 messages leave in one write: fasthttp default of 4 KiB splits it in two, which
+// costs the floor 15 to 25% (PERF.md). The floor is meant to be hard to reach.
+const writeBuffer = 32 << 10
 
 // Config says what a floor server does.
 type Config struct {
