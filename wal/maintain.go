@@ -1,0 +1,289 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// Maintenance is one goroutine that does what the writer must not wait for: it makes the next segment one
+// ahead, gives old segments another life, and works down the ladder of policy.go.
+
+func (w *WAL) kickMaintenance() {
+	select {
+	case w.kick <- struct{}{}:
+	default: // one round is due already, and will see what we changed
+	}
+}
+
+func (w *WAL) maintain() {
+	defer close(w.maintainDone)
+	retry := time.NewTimer(time.Hour)
+	retry.Stop()
+	defer retry.Stop()
+	for {
+		tick := false
+		select {
+		case <-w.stop:
+			return
+		case <-w.kick:
+		case <-retry.C:
+			tick = true
+		}
+		if w.failed.Load() {
+			continue
+		}
+		w.reclaim()
+		w.prepare()
+		w.relieve(tick)
+		w.updateFull()
+		if w.pressed() {
+			retry.Reset(w.o.RetryEvery)
+		}
+	}
+}
+
+func (w *WAL) stopping() bool {
+	select {
+	case <-w.stop:
+		return true
+	default:
+		return w.failed.Load()
+	}
+}
+
+// pressed says whether something is to be retried without being kicked.
+func (w *WAL) pressed() bool {
+	w.pool.mu.Lock()
+	noNext := len(w.pool.free) == 0
+	w.pool.mu.Unlock()
+	return noNext || w.overHard()
+}
+
+// overHard says whether another segment would take the log over the hard limit.
+func (w *WAL) overHard() bool { return w.count.live.Load()+w.o.SegmentBytes > w.o.HardLimitBytes }
+
+// updateFull recomputes Full: there will be no next segment for client entries, and the active one has no
+// more room than what may be in flight already (half a segment, by the contract with the caller, plus an
+// eighth of that for padding) and the hard states, votes and no-ops that must go on.
+func (w *WAL) updateFull() {
+	reserve := w.o.SegmentBytes/2 + w.o.SegmentBytes/16
+	w.pool.mu.Lock()
+	noSpace := len(w.pool.free) == 0 && w.pool.noSpace
+	full := (noSpace || w.overHard()) && w.count.room.Load() <= reserve
+	changed := w.full.Swap(full) != full // under the lock: two may compute this at once
+	w.pool.mu.Unlock()
+	if changed {
+		event := "wal_full"
+		if !full {
+			event = "wal_has_room"
+		}
+		w.o.Logf(event, "no_space", noSpace, "live_bytes", w.count.live.Load(), "room_bytes", w.count.room.Load())
+	}
+}
+
+// prepare makes a spare if there is none.
+func (w *WAL) prepare() {
+	if w.pool.len() > 0 {
+		return
+	}
+	sp, err := w.makeSpare(w.o.SegmentBytes, true)
+	switch {
+	case err == nil:
+		w.pool.put(sp)
+	case errors.Is(err, errStopped):
+	case isNoSpace(err):
+		if w.pool.setNoSpace(true) {
+			w.o.Logf("wal_no_space", "error", err.Error())
+		}
+	default:
+		w.fail(err)
+	}
+}
+
+var errStopped = errors.New("wal: stopping")
+
+// isNoSpace says whether err means that a resource is used up, and may come back: disk blocks, quota,
+// inodes, file descriptors. Anything else a disk says is believed to be its end.
+func isNoSpace(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	zeroChunk    = 256 << 10 // written at once
+	zeroSync     = 2 << 20   // and synced after
+	zeroPauseMax = 20 * time.Millisecond
+)
+
+// makeSpare pre-writes a file with zeros. Written blocks are what makes a later fdatasync free of
+// metadata; fallocate does not do (ANCHORS D.2). It syncs every few chunks, so that a commit in between
+// never queues behind a flush of a whole segment, and when it is not urgent pauses as long as it worked.
+func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
+	w.spareSeq++
+	path := sparePath(w.o.Dir, w.spareSeq)
+	f, err := w.o.FS.Create(path)
+	if err != nil {
+		return spare{}, fmt.Errorf("wal: create %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()           // the first error is the one to tell, and
+			_ = w.o.FS.Remove(path) // what is left here is removed by the next start
+		}
+	}()
+	zeros := make([]byte, min(zeroChunk, size))
+	began := w.o.Now()
+	for off := int64(0); off < size; {
+		n := min(int64(len(zeros)), size-off)
+		if _, err := f.WriteAt(zeros[:n], off); err != nil {
+			return spare{}, fmt.Errorf("wal: pre-writing %s at %d: %w", path, off, err)
+		}
+		off += n
+		w.count.zeroed.Add(uint64(n))
+		if off%zeroSync != 0 && off < size {
+			continue
+		}
+		if err := f.Sync(); err != nil {
+			return spare{}, fmt.Errorf("wal: sync of %s: %w", path, err)
+		}
+		if w.stopping() {
+			return spare{}, errStopped
+		}
+		if gently && off < size && !w.pool.urgent() {
+			time.Sleep(min(w.o.Now().Sub(began), zeroPauseMax))
+			began = w.o.Now()
+		}
+	}
+	return spare{file: f, path: path, size: size}, nil
+}
+
+// reclaim gives up segments that hold nothing live, oldest first and one at a time. The directory is
+// synced after each: were a later one gone and an earlier one still there after a crash, the log would
+// have a hole; and were a recycled file to come back under its old name with new contents, it would look
+// like rot.
+func (w *WAL) reclaim() {
+	for !w.stopping() {
+		w.tab.mu.Lock()
+		var s segment
+		if len(w.tab.segs) > 0 {
+			s = w.tab.segs[0]
+		}
+		w.tab.mu.Unlock()
+		if s.id == 0 || s.id >= w.needed.Load() {
+			return
+		}
+		if err := w.release(segmentPath(w.o.Dir, s.id), s.size); err != nil {
+			if isNoSpace(err) {
+				w.o.Logf("wal_reclaim_failed", "segment", s.id, "error", err.Error())
+				return // tried again at the next kick
+			}
+			w.fail(err)
+			return
+		}
+		w.tab.mu.Lock()
+		w.tab.dropOldestLocked()
+		w.count.live.Store(w.tab.bytes)
+		w.tab.mu.Unlock()
+	}
+}
+
+// release recycles a file, or removes it if enough are free or it has another size.
+func (w *WAL) release(path string, size int64) error {
+	if w.pool.len() >= w.o.FreeSegments || size != w.o.SegmentBytes {
+		if err := w.o.FS.Remove(path); err != nil {
+			return fmt.Errorf("wal: remove %s: %w", path, err)
+		}
+		if err := w.o.FS.SyncDir(w.o.Dir); err != nil {
+			return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+		}
+		w.count.removed.Add(1)
+		return nil
+	}
+	w.spareSeq++
+	to := sparePath(w.o.Dir, w.spareSeq)
+	if err := w.o.FS.Rename(path, to); err != nil {
+		return fmt.Errorf("wal: rename %s: %w", path, err)
+	}
+	if err := w.o.FS.SyncDir(w.o.Dir); err != nil {
+		return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+	}
+	f, err := w.o.FS.Open(to)
+	if err != nil {
+		// The name is durable, so the next start finds the file; only this life does without it.
+		w.o.Logf("wal_recycle_failed", "path", to, "error", err.Error())
+		return nil
+	}
+	w.count.recycled.Add(1)
+	w.pool.put(spare{file: f, path: to, size: size})
+	return nil
+}
+
+// relieve does what the policy says, once per active segment and per tick.
+func (w *WAL) relieve(tick bool) {
+	active := w.activeID.Load()
+	if active == w.evaluated && !tick {
+		return
+	}
+	w.evaluated = active
+	p, pressed := w.pressure(active)
+	if !pressed {
+		clear(w.asked)
+		return
+	}
+	pl := p.plan()
+	asked := w.asked
+	w.asked = make(map[uint32]int, len(pl.ask)+len(pl.carry))
+	for _, g := range pl.ask {
+		w.asked[g] = asked[g] + 1
+	}
+	for _, g := range pl.carry {
+		w.asked[g] = asked[g] // it may not come to it, if the group changes too much
+	}
+	var units []*unit
+	for _, g := range pl.carry {
+		u, err := w.readUnit(g)
+		if err != nil {
+			if err != ErrCompacted && err != ErrUnavailable {
+				w.o.Logf("wal_carry_failed", "group", g, "error", err.Error())
+			}
+			continue
+		}
+		units = append(units, u)
+	}
+	w.setUnits(units)
+	if w.overHard() && len(units) > 0 && pl.frees >= 2 {
+		// Client entries are refused, so no rotation may come by itself. Freeing two pays for the new one.
+		w.q.ask(func(q *queue) { q.rotate = true })
+	}
+	if len(pl.ask) > 0 {
+		w.count.asks.Add(uint64(len(pl.ask)))
+		w.o.RequestSnapshot(pl.ask)
+	}
+}
+
+// pressure collects the policy's input. pressed is false while there is no reason to act.
+func (w *WAL) pressure(active uint64) (p pressure, pressed bool) {
+	w.pool.mu.Lock()
+	noSpace := w.pool.noSpace && len(w.pool.free) == 0
+	w.pool.mu.Unlock()
+	w.tab.mu.Lock()
+	defer w.tab.mu.Unlock()
+	if !noSpace && w.tab.bytes <= w.o.SoftLimitBytes && !w.overHard() {
+		return p, false
+	}
+	p = pressure{oldest: w.tab.oldestLocked(), active: active, segmentBytes: w.o.SegmentBytes, preamble: headerBytes + blockBytes}
+	for i := range w.tab.groups {
+		g := &w.tab.groups[i]
+		p.preamble += int64(recordSize(checkpointFixed + len(g.snap.meta)))
+		if g.locs.len() > 0 {
+			p.pins = append(p.pins, pin{group: uint32(i), floor: w.tab.floorLocked(g, 0).segment(), bytes: g.bytes, asked: w.asked[uint32(i)]})
+		}
+	}
+	return p, true
+}

@@ -1,0 +1,83 @@
+package wal
+
+import "sync"
+
+// pool holds the segments to be: pre-written files without an identity. Maintenance puts, the writer takes.
+type pool struct {
+	mu      sync.Mutex
+	cond    sync.Cond // a spare was put, or closing
+	free    []spare
+	noSpace bool // the last attempt to make one failed for lack of space
+	closing bool
+	waiting bool // the writer stands still until there is one
+}
+
+// spare is a pre-written file under a spare's name.
+type spare struct {
+	file File
+	path string
+	size int64
+}
+
+func (p *pool) init() { p.cond.L = &p.mu }
+
+// take waits for a spare. ok is false if the log is closing and there is none.
+func (p *pool) take() (s spare, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.free) == 0 && !p.closing {
+		p.waiting = true
+		p.cond.Wait()
+	}
+	p.waiting = false
+	if len(p.free) == 0 {
+		return spare{}, false
+	}
+	s = p.free[0]
+	p.free = append(p.free[:0], p.free[1:]...)
+	return s, true
+}
+
+func (p *pool) put(s spare) {
+	p.mu.Lock()
+	p.free = append(p.free, s)
+	p.noSpace = false
+	p.cond.Broadcast()
+	p.mu.Unlock()
+}
+
+func (p *pool) len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.free)
+}
+
+func (p *pool) setNoSpace(v bool) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed = p.noSpace != v
+	p.noSpace = v
+	return changed
+}
+
+func (p *pool) urgent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closing = true
+	p.cond.Broadcast()
+	p.mu.Unlock()
+}
+
+// drain hands out what is left, for closing the files. Call after writer and maintenance have ended.
+func (p *pool) drain() []spare {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	free := p.free
+	p.free = nil
+	return free
+}

@@ -1,0 +1,215 @@
+package wal
+
+import (
+	"fmt"
+	"io"
+)
+
+// Recovery reads the log in long runs, in a goroutine of its own, ahead of the decoder.
+const (
+	chunkBytes = 4 << 20
+	// headroom stands free in front of a chunk, for the front part of a record that began in the chunk
+	// before. Longer ones are joined in a buffer of their own.
+	headroom = 64 << 10
+	// chunksAhead is how many chunks are read and not yet decoded.
+	chunksAhead = 3
+)
+
+// span is a run of bytes to read: of file path, from up to to.
+type span struct {
+	file     File
+	path     string
+	from, to int64
+}
+
+// chunk is a piece of a span. buf[headroom:headroom+n] was read from offset off.
+type chunk struct {
+	span int
+	off  int64
+	buf  []byte
+	n    int
+	err  error // of the read; io.EOF if the file ended early
+	kept bool  // somebody holds slices of buf
+}
+
+// readAhead delivers the chunks of spans in order.
+type readAhead struct {
+	out  chan *chunk
+	free chan *chunk
+	stop chan struct{}
+	done chan struct{}
+}
+
+func startReadAhead(spans []span) *readAhead {
+	r := &readAhead{
+		out: make(chan *chunk, chunksAhead), free: make(chan *chunk, chunksAhead+2),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	go r.run(spans)
+	return r
+}
+
+func (r *readAhead) run(spans []span) {
+	defer close(r.done)
+	defer close(r.out)
+	for i, s := range spans {
+		for off := s.from; off < s.to; {
+			want := int(min(chunkBytes, s.to-off))
+			c := r.buffer(want)
+			c.span, c.off = i, off
+			c.n, c.err = s.file.ReadAt(c.buf[headroom:headroom+want], off)
+			if c.n == want {
+				c.err = nil
+			} else if c.err == nil {
+				c.err = io.ErrUnexpectedEOF
+			}
+			off += int64(c.n)
+			select {
+			case r.out <- c:
+			case <-r.stop:
+				return
+			}
+			if c.err != nil {
+				break
+			}
+		}
+	}
+}
+
+// buffer returns a chunk with room for n bytes: a free one, or a new one that is no longer than needed.
+func (r *readAhead) buffer(n int) *chunk {
+	select {
+	case c := <-r.free:
+		if len(c.buf) >= headroom+n {
+			c.err = nil
+			return c
+		}
+	default:
+	}
+	return &chunk{buf: make([]byte, headroom+n)}
+}
+
+// release gives a chunk back for another read, unless somebody holds on to its bytes.
+func (r *readAhead) release(c *chunk) {
+	if c == nil || c.kept {
+		return // the garbage collector's
+	}
+	select {
+	case r.free <- c:
+	default:
+	}
+}
+
+// close ends the reading and waits for it.
+func (r *readAhead) close() {
+	close(r.stop)
+	<-r.done
+}
+
+// scanner decodes records out of a readAhead, span by span.
+type scanner struct {
+	ra    *readAhead
+	spans []span
+	cur   int    // span being decoded
+	c     *chunk // rest's chunk, nil if rest has a buffer of its own
+	next  *chunk // first chunk of a later span
+	rest  []byte
+	off   int64 // of rest[0]
+	seed  seed
+	limit int64 // records end at or before this offset
+	bytes int64 // decoded so far, in all spans
+	ioErr error // a read that failed, other than by the end of the file
+	eof   bool  // the file ended before the span
+}
+
+func newScanner(spans []span) *scanner {
+	return &scanner{ra: startReadAhead(spans), spans: spans, cur: -1}
+}
+
+// enter begins the next span. The one before must have been read to its end, or the rest of it is skipped.
+func (s *scanner) enter(sd seed, limit int64) {
+	for s.fetch() { // skip
+	}
+	s.ra.release(s.c)
+	s.c, s.rest = nil, nil
+	s.cur++
+	s.off, s.seed, s.limit, s.eof = s.spans[s.cur].from, sd, limit, false
+}
+
+// fetch makes the span's next chunk current, in front of what is left of the one before. It returns false
+// at the end of the span.
+func (s *scanner) fetch() bool {
+	if s.cur < 0 {
+		return false
+	}
+	c := s.next
+	s.next = nil
+	if c == nil {
+		var ok bool
+		if c, ok = <-s.ra.out; !ok {
+			return false
+		}
+	}
+	if c.span != s.cur {
+		s.next = c
+		return false
+	}
+	if c.err == io.EOF || c.err == io.ErrUnexpectedEOF {
+		s.eof = true
+	} else if c.err != nil && s.ioErr == nil {
+		s.ioErr = fmt.Errorf("wal: read at %d of %s: %w", c.off+int64(c.n), s.spans[s.cur].path, c.err)
+	}
+	r := len(s.rest)
+	if r > headroom {
+		// A long record: join in a new buffer, which grows by doubling so that many chunks are not
+		// copied many times.
+		s.rest = append(s.rest[:r:cap(s.rest)], c.buf[headroom:headroom+c.n]...)
+		s.ra.release(s.c)
+		s.ra.release(c)
+		s.c = nil
+		return true
+	}
+	copy(c.buf[headroom-r:], s.rest)
+	s.rest = c.buf[headroom-r : headroom+c.n]
+	s.ra.release(s.c)
+	s.c = c
+	return true
+}
+
+// read decodes the next record. It returns its offset, and false at the end of the span or the first
+// record that is not valid; offset is then where that is.
+func (s *scanner) read(r *record) (off int64, ok bool) {
+	for {
+		v, size := decodeRecord(s.rest, s.seed, s.off, s.limit, r)
+		switch v {
+		case valid:
+			off = s.off
+			s.rest = s.rest[size:]
+			s.off += int64(size)
+			s.bytes += int64(size)
+			return off, true
+		case bad:
+			return s.off, false
+		}
+		if len(s.rest) > headroom && s.c != nil {
+			// A record that does not fit the headroom: go on in a buffer of its own, so that the chunk
+			// can be read into again.
+			s.rest = append(make([]byte, 0, size+chunkBytes), s.rest...)
+		}
+		if !s.fetch() {
+			return s.off, false
+		}
+	}
+}
+
+// keep says that slices of the last record's payload are held by somebody.
+func (s *scanner) keep() {
+	if s.c != nil {
+		s.c.kept = true
+	}
+}
+
+// end says whether the span was decoded to its very end.
+func (s *scanner) end() bool { return s.off == s.spans[s.cur].to }
+
+func (s *scanner) close() { s.ra.close() }

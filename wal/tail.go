@@ -1,0 +1,73 @@
+package wal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// tail is how the newest segment ends.
+type tail struct {
+	end   int64 // offset behind the last record that counts
+	found what  // why it ends there; 0 if the file ends exactly there
+	later int   // valid records beyond it
+}
+
+// lookAhead searches what follows a bad record at offset x of the newest segment for records of this
+// segment, at every 8-byte boundary, and says what they promise. Records that do not belong to this
+// segment's life fail the seeded checksum; the watermark is looked at first, since it rules out nearly
+// everything else without one: it must lie in this segment or be where the one before ended.
+func lookAhead(f File, path string, h *header, x, size int64) (t tail, err error) {
+	t = tail{end: x, found: foundBadNothing}
+	here := makePosition(h.id, x)
+	least := makePosition(h.id-1, h.prevEnd)
+	buf := make([]byte, 1<<20)
+	for off := x; off+recordHeader <= size; {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
+		if err != nil && err != io.EOF {
+			return t, fmt.Errorf("wal: read at %d of %s: %w", off, path, err)
+		}
+		b := buf[:n]
+		if len(b) < recordHeader {
+			break // shorter than its size said: nothing more can be found
+		}
+		i := int64(0)
+		for ; i+recordHeader <= int64(len(b)); i += alignBytes {
+			durable := position(binary.LittleEndian.Uint64(b[i+8:]))
+			if durable < least || durable > makePosition(h.id, off+i) || (off == x && i == 0) {
+				continue
+			}
+			ok, err := validAt(f, path, h, b[i:], off+i, size)
+			if err != nil {
+				return t, err
+			}
+			if !ok {
+				continue
+			}
+			t.later++
+			if durable > here {
+				t.found = foundBadPromised
+				return t, nil
+			}
+			t.found = foundBadLaterValid
+		}
+		off += i
+	}
+	return t, nil
+}
+
+// validAt says whether a valid record starts at off, of which b holds the front.
+func validAt(f File, path string, h *header, b []byte, off, size int64) (bool, error) {
+	var r record
+	v, n := decodeRecord(b, h.seed(), off, size, &r)
+	if v == short {
+		b = make([]byte, n)
+		if m, err := f.ReadAt(b, off); err == io.EOF {
+			b = b[:m]
+		} else if err != nil {
+			return false, fmt.Errorf("wal: read at %d of %s: %w", off, path, err)
+		}
+		v, _ = decodeRecord(b, h.seed(), off, size, &r)
+	}
+	return v == valid, nil
+}

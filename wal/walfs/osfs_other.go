@@ -1,0 +1,8 @@
+//go:build !linux
+
+package walfs
+
+import "os"
+
+// fdatasync is a full fsync where the system has nothing cheaper (os.File.Sync is F_FULLFSYNC on macOS).
+func fdatasync(f *os.File) error { return f.Sync() }
