@@ -88,8 +88,11 @@ type Restored struct {
 	// Damaged: the log was found rotten below the durable mark and Entries end before the rot. The
 	// group neither votes nor campaigns until it has fetched the log up to DamagedTo (the last index
 	// it may ever have acknowledged) from a leader. DamagedTo 0 means not known: then only an entry
-	// of a later term than HardState.Term heals it. A node that lost its HardState, too, is not
-	// damaged but wiped: give it a new incarnation and add it as a learner.
+	// of a later term than HardState.Term heals it (ask the leader for a transfer to get one).
+	//
+	// HardState must be the newest that ever was durable: a vote forgotten is a vote given twice. A node
+	// that may have lost its hard state is not damaged but wiped: it needs a new incarnation (another
+	// ID) and comes back as a learner.
 	Damaged   bool
 	DamagedTo uint64
 }

@@ -7,12 +7,27 @@ package raft
 //   - a node acts as candidate or leader of a term only after {term, vote for itself} is durable, and
 //     answers a vote request only after its vote is.
 //   - a leader that has not heard from a quorum for ElectionTicks follows.
-//   - only a voter of the newest membership in its log campaigns (thesis 4.1); anybody votes, because
-//     the one who asks may know a newer membership (thesis 4.2.1).
+//   - only a voter of a membership that may still be in force campaigns: the newest that this node
+//     knows to be committed, or a later one. That includes a node which is being removed by an entry not
+//     yet committed: it may be the only one with that entry, so that nobody else can win (thesis
+//     4.2.2). Its own vote counts only if it votes in the newest.
+//   - anybody votes, because the one who asks may know a newer membership (thesis 4.2.1).
 
 // promotable: may this node campaign?
 func (g *Group) promotable() bool {
-	return !g.damaged && !g.installing && g.conf().Voter(g.cfg.ID)
+	if g.damaged || g.installing {
+		return false
+	}
+	for i := g.confs.len() - 1; i >= 0; i-- {
+		r := g.confs.at(i)
+		if r.Conf.Voter(g.cfg.ID) {
+			return true
+		}
+		if r.Index <= g.log.commit {
+			break
+		}
+	}
+	return false
 }
 
 // inLease: this node leads, or heard from its leader less than the shortest election timeout ago.
@@ -61,7 +76,7 @@ func (g *Group) campaign(force bool) {
 
 func (g *Group) becomePreCandidate() {
 	g.resetRole(PreCandidate, 0)
-	g.peer(g.cfg.ID).vote = 1
+	g.voteForSelf()
 	g.askVotes(MsgPreVote, g.term+1)
 }
 
@@ -76,9 +91,15 @@ func (g *Group) becomeCandidate(force bool) {
 
 func (g *Group) voteDurable() {
 	g.voteSeq = 0
-	g.peer(g.cfg.ID).vote = 1
+	g.voteForSelf()
 	g.askVotes(MsgVote, g.term)
 	g.countVotes()
+}
+
+func (g *Group) voteForSelf() {
+	if p := g.peer(g.cfg.ID); p != nil {
+		p.vote = 1
+	}
 }
 
 func (g *Group) askVotes(t MessageType, term uint64) {
@@ -178,10 +199,11 @@ func (g *Group) becomeLeader() {
 	for i := g.log.commit + 1; i <= g.log.last(); i++ {
 		g.uncommitted += g.log.entry(i).size()
 	}
-	self := g.peer(g.cfg.ID)
-	self.become(stateReplicate)
-	self.match = g.log.stable
-	self.active = true
+	if self := g.peer(g.cfg.ID); self != nil {
+		self.become(stateReplicate)
+		self.match = g.log.stable
+		self.active = true
+	}
 	g.appendOwn(KindNoop, nil)
 }
 

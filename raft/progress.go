@@ -35,6 +35,7 @@ type progress struct {
 	vote     int8 // in the current election: 1 yes, -1 no, 0 nothing yet
 
 	fetchLo         uint64 // fetching: first index asked for
+	tail, tailTerm  uint64 // the last entry sent, which may have left memory since; 0 none
 	pendingSnapshot uint64 // stateSnapshot: its index
 	sentCommit      uint64 // highest commit index sent
 	round           uint64 // highest read round confirmed
@@ -55,6 +56,7 @@ func (p *progress) restart(last uint64) {
 	p.match, p.next = 0, last+1
 	p.due, p.active, p.vote = false, false, 0
 	p.sentCommit, p.round = 0, 0
+	p.tail, p.tailTerm = 0, 0
 }
 
 func (p *progress) become(s progressState) {

@@ -75,14 +75,12 @@ func (g *Group) sendTo(rd *Ready, p *progress) {
 		if !entries && !news {
 			return
 		}
-		if p.next < l.first {
-			if entries || p.state == stateProbe {
-				g.fetch(rd, p)
-			}
+		prevTerm, ok := g.prevTerm(p)
+		if p.next < l.first && (entries || !ok) {
+			g.fetch(rd, p)
 			p.due = false
 			return
 		}
-		prevTerm, _ := l.term(p.next - 1)
 		m := Message{Type: MsgAppend, To: p.id, Index: p.next - 1, LogTerm: prevTerm, Commit: l.commit}
 		bytes := 0
 		if entries {
@@ -97,9 +95,23 @@ func (g *Group) sendTo(rd *Ready, p *progress) {
 	p.due = false
 }
 
+// prevTerm returns the term of the entry before p.next, if it is known here. After an append it
+// always is, even when the entry has left memory: a full window must not keep an empty append from
+// going out, which may be all that shows that what fills the window was lost.
+func (g *Group) prevTerm(p *progress) (uint64, bool) {
+	if p.tail == p.next-1 && p.tail > 0 {
+		return p.tailTerm, true
+	}
+	return g.log.term(p.next - 1)
+}
+
 // appendSent notes in p that m was sent.
 func (g *Group) appendSent(p *progress, m *Message, bytes int) {
 	last := m.Index + uint64(len(m.Entries))
+	p.tail, p.tailTerm = m.Index, m.LogTerm
+	if n := len(m.Entries); n > 0 {
+		p.tail, p.tailTerm = last, m.Entries[n-1].Term
+	}
 	p.due = false
 	p.sentCommit = max(p.sentCommit, min(m.Commit, last))
 	if p.state == stateProbe {
@@ -126,7 +138,7 @@ func (g *Group) fetch(rd *Ready, p *progress) {
 		return
 	}
 	p.fetching, p.fetchLo = true, p.next
-	if _, ok := l.term(p.next - 1); !ok {
+	if _, ok := g.prevTerm(p); !ok {
 		p.fetchLo-- // its term is needed, too
 	}
 	rd.Need = append(rd.Need, NeedEntries{To: p.id, Lo: p.fetchLo, Hi: l.first, MaxBytes: g.cfg.MaxMessageBytes})
@@ -151,10 +163,17 @@ func (g *Group) Supply(to uint64, entries []Entry) {
 	if last := entries[len(entries)-1].Index; last != entries[0].Index+uint64(len(entries)-1) || last > g.log.commit {
 		panicf("raft: group %d: Supply(%d..%d) has gaps or goes beyond commit %d: a bug in the shell, report it", g.cfg.Group, entries[0].Index, last, g.log.commit)
 	}
-	prevTerm, _ := g.log.term(p.next - 1)
-	if p.fetchLo < p.next {
-		prevTerm = entries[0].Term
+	// An acknowledgement that came meanwhile may have moved next beyond part of it, or all.
+	prevTerm, ok := g.prevTerm(p)
+	for len(entries) > 0 && entries[0].Index < p.next {
+		if entries[0].Index == p.next-1 {
+			prevTerm, ok = entries[0].Term, true
+		}
 		entries = entries[1:]
+	}
+	if !ok || len(entries) == 0 || entries[0].Index != p.next {
+		p.due = true
+		return
 	}
 	bytes := 0
 	for i := range entries {
