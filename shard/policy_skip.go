@@ -103,29 +103,7 @@ func skipParts(v *ring.View[Ext], w ring.Window, kinds []string, clean uint64) r
 	}
 	w.LiveFrom = moved
 	head.CutCalls = head.CutCalls || s.cutCalls
-	return withHead(w, head)
-}
-
-// withHead returns w with head, in the form in which ring keeps windows: holes at the start of the live
-// part become its start, and a head that says nothing is nil.
-func withHead(w ring.Window, head ring.Head) ring.Window {
-	for len(head.Holes) > 0 && head.Holes[0] <= w.LiveFrom {
-		if head.Holes[0] == w.LiveFrom {
-			w.LiveFrom++
-		}
-		head.Holes = head.Holes[1:]
-	}
-	if len(head.Holes) == 0 {
-		head.Holes = nil
-	}
-	if len(head.Msgs) == 0 {
-		head.Msgs = nil
-	}
-	w.Head = nil
-	if head.Msgs != nil || head.Holes != nil || head.CutCalls {
-		w.Head = &head
-	}
-	return w
+	return ring.WithHead(w, head)
 }
 
 func isHole(holes []uint64, seq uint64) bool {
