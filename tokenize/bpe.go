@@ -10,8 +10,8 @@ type bpe struct {
 
 	classes classes
 	pieces  pieceTable // is this piece one token?
-	merges  mergeTables
-	scratch *sync.Pool // of *scratch, for long pieces
+	pairs   pairTable  // what do two tokens merge to?
+	mergers *sync.Pool // of *merger, for long pieces
 	clean   *sync.Pool // of *[]byte, for text that is not UTF-8
 }
 
@@ -19,43 +19,44 @@ type bpe struct {
 // words without pointers, built by hashes that are fixed: two processes have the same tables.
 func newBPE(file string, asLibrary bool) *bpe {
 	v := parseVocabulary(file)
-	return &bpe{
+	e := &bpe{
 		asLibrary: asLibrary,
 		classes:   newClasses(asLibrary),
 		pieces:    newPieceTable(v),
-		merges:    newMergeTables(v),
-		scratch:   &sync.Pool{New: func() any { return new(scratch) }},
+		pairs:     newPairTable(v),
 		clean:     &sync.Pool{New: func() any { return new([]byte) }},
 	}
+	e.mergers = &sync.Pool{New: func() any { return newMerger(&e.pairs) }}
+	return e
 }
 
-// count is the number of tokens of one piece that is not empty.
-func (e *bpe) count(piece []byte) int {
-	if len(piece) <= maxShort {
-		lo, hi := shortKey(piece)
+// count is the number of tokens of the piece text[i:end], which is not empty.
+func (e *bpe) count(text []byte, i, end int) int {
+	n := end - i
+	if n == 1 {
+		return 1
+	}
+	if n <= maxShort {
+		lo, hi := shortKeyAt(text, i, n)
 		if e.pieces.hasShort(lo, hi) {
 			return 1
 		}
-	} else if e.pieces.hasLong(piece) {
+	} else if e.pieces.hasLong(text[i:end]) {
 		return 1
 	}
-	return e.merge(piece)
+	return e.merge(text[i:end])
 }
 
 // merge is the number of tokens of one piece that is not a token itself (or is: the answer is the same, as
 // every token of both vocabularies comes out of merging its own bytes).
 func (e *bpe) merge(piece []byte) int {
-	if len(piece) <= stackPiece {
-		var tokens [stackPiece]uint32
-		var dead [stackPiece/64 + 1]uint64
-		n, _ := e.merges.backtrack(piece, tokens[:], dead[:])
-		return n
+	if len(piece) <= shortPiece {
+		return e.pairs.mergeShort(piece)
 	}
-	s := e.scratch.Get().(*scratch)
-	tokens, dead := s.forPiece(len(piece))
-	n, _ := e.merges.backtrack(piece, tokens, dead)
-	if len(piece) <= pooledPiece {
-		e.scratch.Put(s)
+	m := e.mergers.Get().(*merger)
+	n := m.count(piece, windowSize, windowMargin)
+	if cap(m.parts) <= 2*windowSize {
+		e.mergers.Put(m)
 	}
 	return n
 }

@@ -68,6 +68,29 @@ func shortKey(p []byte) (lo, hi uint64) {
 	return binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])
 }
 
+// shortKeyAt is shortKey of text[i:i+n], without a copy where 16 bytes can be read.
+func shortKeyAt(text []byte, i, n int) (lo, hi uint64) {
+	if i+16 > len(text) {
+		return shortKey(text[i : i+n])
+	}
+	window, mask := (*[16]byte)(text[i:]), &keyMask[n&31]
+	return binary.LittleEndian.Uint64(window[:8]) & mask.lo,
+		binary.LittleEndian.Uint64(window[8:])&mask.hi | uint64(n)<<56
+}
+
+// keyMask[n] keeps the first n bytes of 16.
+var keyMask = func() (t [32]struct{ lo, hi uint64 }) {
+	for n := range t {
+		for b := range min(n, 8) {
+			t[n].lo |= 0xFF << (8 * b)
+		}
+		for b := range min(max(n-8, 0), 8) {
+			t[n].hi |= 0xFF << (8 * b)
+		}
+	}
+	return t
+}()
+
 // hashShort mixes a key by one multiplication over both words: the high bits, which are used, depend on all
 // of lo and hi. Nothing but speed depends on it being good.
 func hashShort(lo, hi uint64) uint64 {

@@ -25,31 +25,36 @@ import (
 // countO200k counts text; valid is false if text is not UTF-8, and then the count is worthless.
 func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
 	i := 0
-	for i+16 <= len(text) {
-		w := loadWord(text[i:])
-		// A quotation mark may start a suffix ('s), a byte beyond ASCII may be a letter, and upper case after
-		// lower case ends the word: these are left to the general way.
-		if next := nextByte(text, i+w.n); w.simple() && next != '\'' && next < utf8.RuneSelf && !w.hump() {
-			if e.pieces.hasShort(w.key()) {
-				tokens++
-			} else {
-				tokens += e.merge(text[i : i+w.n])
-			}
-			i += w.n
-			continue
-		}
-		end := e.endO200k(text, i)
-		if end < 0 {
-			if text[i] == del {
-				i++
-				continue
-			}
-			return 0, false
-		}
-		tokens += e.count(text[i:end])
-		i = end
-	}
+	var pad [16]byte
 	for i < len(text) {
+		// The way of most pieces: at most one character, then ASCII letters, without a loop over bytes or a
+		// branch on the length. A quotation mark may start a suffix ('s), a byte beyond ASCII may be a letter,
+		// and upper case after the first letter may end the word: these take the general way.
+		window := &pad
+		if i+16 <= len(text) {
+			window = (*[16]byte)(text[i:])
+		} else {
+			pad = [16]byte{} // NUL ends a word like any other byte that is no letter
+			copy(pad[:], text[i:])
+		}
+		lo, hi := binary.LittleEndian.Uint64(window[:8]), binary.LittleEndian.Uint64(window[8:])
+		first := uint(wordStart[byte(lo)])
+		lettersLo, lettersHi := letters(lo)|0x80, letters(hi)
+		n := wordLen(lettersLo, lettersHi)
+		if n > first && n <= maxShort && wordEndO200k[window[n&15]] {
+			mask := &keyMask[n&31]
+			// Bit 5 of an upper-case letter is 0. The first letter may be one.
+			humps := (lettersLo&^(lo<<2)&^(0x80|uint64(first)<<15))&mask.lo | lettersHi&^(hi<<2)&mask.hi
+			if humps == 0 {
+				if e.pieces.hasShort(lo&mask.lo, hi&mask.hi|uint64(n)<<56) {
+					tokens++
+				} else {
+					tokens += e.merge(text[i : i+int(n)])
+				}
+				i += int(n)
+				continue
+			}
+		}
 		end := e.endO200k(text, i)
 		if end < 0 {
 			if text[i] == del {
@@ -58,24 +63,35 @@ func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
 			}
 			return 0, false
 		}
-		tokens += e.count(text[i:end])
+		tokens += e.count(text, i, end)
 		i = end
 	}
 	return tokens, true
 }
 
-// countCL100K is countO200k for the other encoding.
+// countCL100K is countO200k for the other encoding, where the case of letters does not matter and a
+// quotation mark is of interest before letters, not after them.
 func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
 	i := 0
-	for i+16 <= len(text) {
-		w := loadWord(text[i:])
-		if w.simple() && nextByte(text, i+w.n) < utf8.RuneSelf && text[i] != '\'' {
-			if e.pieces.hasShort(w.key()) {
+	var pad [16]byte
+	for i < len(text) {
+		window := &pad
+		if i+16 <= len(text) {
+			window = (*[16]byte)(text[i:])
+		} else {
+			pad = [16]byte{}
+			copy(pad[:], text[i:])
+		}
+		lo, hi := binary.LittleEndian.Uint64(window[:8]), binary.LittleEndian.Uint64(window[8:])
+		n := wordLen(letters(lo)|0x80, letters(hi))
+		if n > uint(wordStart[byte(lo)]) && n <= maxShort && window[n&15] < utf8.RuneSelf && byte(lo) != '\'' {
+			mask := &keyMask[n&31]
+			if e.pieces.hasShort(lo&mask.lo, hi&mask.hi|uint64(n)<<56) {
 				tokens++
 			} else {
-				tokens += e.merge(text[i : i+w.n])
+				tokens += e.merge(text[i : i+int(n)])
 			}
-			i += w.n
+			i += int(n)
 			continue
 		}
 		end := e.endCL100K(text, i)
@@ -86,30 +102,10 @@ func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
 			}
 			return 0, false
 		}
-		tokens += e.count(text[i:end])
-		i = end
-	}
-	for i < len(text) {
-		end := e.endCL100K(text, i)
-		if end < 0 {
-			if text[i] == del {
-				i++
-				continue
-			}
-			return 0, false
-		}
-		tokens += e.count(text[i:end])
+		tokens += e.count(text, i, end)
 		i = end
 	}
 	return tokens, true
-}
-
-// nextByte is text[i], 0 past the end.
-func nextByte(text []byte, i int) byte {
-	if i < len(text) {
-		return text[i]
-	}
-	return 0
 }
 
 const (
@@ -117,26 +113,10 @@ const (
 	highs = 0x80 * ones
 )
 
-// word is what the first 16 bytes of a text say of the piece there: optionally one character that is
-// neither letter nor number nor line break, then ASCII letters, n bytes in all.
-type word struct {
-	lo, hi               uint64 // the bytes
-	lettersLo, lettersHi uint64 // 0x80 where a byte is an ASCII letter (always in the first)
-	n                    int    // 16 means "or more"
-	first                int    // 1 if the first byte is no letter, else 0; 2 if it cannot start such a piece
-}
-
-func loadWord(text []byte) word {
-	_ = text[15]
-	var w word
-	w.lo = binary.LittleEndian.Uint64(text)
-	w.hi = binary.LittleEndian.Uint64(text[8:])
-	w.first = int(wordStart[byte(w.lo)])
-	w.lettersLo = letters(w.lo) | 0x80
-	w.lettersHi = letters(w.hi)
-	n := bits.TrailingZeros64(^w.lettersLo&highs) >> 3 // 8 if all are
-	w.n = n + bits.TrailingZeros64(^w.lettersHi&highs)>>3&-(n>>3)
-	return w
+// wordLen is the number of bytes before the first that has no 0x80: 16 means all.
+func wordLen(lo, hi uint64) uint {
+	n := uint(bits.TrailingZeros64(^lo&highs)) >> 3 // 8 if there is none
+	return n + uint(bits.TrailingZeros64(^hi&highs))>>3&-(n>>3)
 }
 
 // letters has 0x80 in each byte of x that is an ASCII letter. No sum carries into the next byte, as the
@@ -144,21 +124,6 @@ func loadWord(text []byte) word {
 func letters(x uint64) uint64 {
 	folded := x&(0x7F*ones) | 0x20*ones
 	return (folded + (0x80-'a')*ones) &^ (folded + (0x80-'z'-1)*ones) &^ x & highs
-}
-
-// simple: at least one letter, and short enough to be a key.
-func (w *word) simple() bool { return w.n > w.first && w.n <= maxShort }
-
-// hump: an upper-case letter after the first letter.
-func (w *word) hump() bool {
-	upLo := w.lettersLo &^ (w.lo << 2) &^ (0x80 | uint64(w.first)<<15)
-	upHi := w.lettersHi &^ (w.hi << 2)
-	return upLo&keyMask[w.n].lo|upHi&keyMask[w.n].hi != 0
-}
-
-func (w *word) key() (lo, hi uint64) {
-	m := &keyMask[w.n]
-	return w.lo & m.lo, w.hi&m.hi | uint64(w.n)<<56
 }
 
 // wordStart: 0 for an ASCII letter, 1 for another ASCII character that may stand before the letters of a
@@ -177,15 +142,10 @@ var wordStart = func() (t [256]uint8) {
 	return t
 }()
 
-// keyMask[n] keeps the first n bytes of 16.
-var keyMask = func() (t [32]struct{ lo, hi uint64 }) {
-	for n := range t {
-		for b := range min(n, 8) {
-			t[n].lo |= 0xFF << (8 * b)
-		}
-		for b := range min(max(n-8, 0), 8) {
-			t[n].hi |= 0xFF << (8 * b)
-		}
+// wordEndO200k: an ASCII character that may follow a word without being of interest to it.
+var wordEndO200k = func() (t [256]bool) {
+	for b := range utf8.RuneSelf {
+		t[b] = b != '\''
 	}
 	return t
 }()
