@@ -130,12 +130,10 @@ func (l *Log[E]) Commit(jsonLen, auxLen int, m Meta) (seq uint64) {
 
 // Append is Reserve and Commit of a message that exists already: json and aux are copied.
 func (l *Log[E]) Append(json, aux []byte, m Meta) (seq uint64) {
-	b := l.Reserve(len(json) + 1 + len(aux))
-	b = append(b, json...)
-	if len(aux) > 0 {
-		b = append(b, ',')
-		b = append(b, aux...)
-	}
+	n := len(json) + 1 + len(aux)
+	b := l.Reserve(n)[:n]
+	copy(b, json)
+	copy(b[len(json)+1:], aux)
 	return l.Commit(len(json), len(aux), m)
 }
 

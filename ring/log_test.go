@@ -122,6 +122,7 @@ func TestReserve(t *testing.T) {
 		require.Zero(t, len(b))
 		require.GreaterOrEqual(t, cap(b), n)
 		b = message(b, seq, n)
+		require.Len(t, b, n)
 		require.Equal(t, seq, l.Commit(len(b), 0, Meta{Tokens: 1, Version: seq}))
 		l.SealVersion(1, seq, false)
 		want.Append(b, nil, Meta{Tokens: 1, Version: seq})
@@ -283,21 +284,30 @@ func TestInvariantsPanic(t *testing.T) {
 	}
 	json := []byte(`{"seq":2}`)
 	for name, f := range map[string]func(){
-		"commit without reserve":     func() { new(Log[ext]).Commit(1, 0, Meta{Version: 1}) },
-		"empty message":              func() { one().Append(nil, nil, Meta{Version: 2}) },
-		"commit more than reserved":  func() { l := one(); l.Reserve(10); l.Commit(5000, 0, Meta{Version: 2}) },
-		"negative lengths":           func() { l := one(); l.Reserve(10); l.Commit(10, -1, Meta{Version: 2}) },
-		"malformed aux":              func() { one().Append(json, []byte{9}, Meta{Version: 2}) },
-		"aux with more behind it":    func() { one().Append(json, []byte{0, 0}, Meta{Version: 2}) },
-		"version goes back":          func() { one().Append(json, nil, Meta{Version: 1}) },
-		"version 0":                  func() { new(Log[ext]).Append(json, nil, Meta{}) },
-		"version over 48 bits":       func() { one().Append(json, nil, Meta{Version: 1 << 48}) },
-		"version not sealed":         func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.Append(json, nil, Meta{Version: 3}) },
-		"seal of nothing":            func() { one().SealVersion(1, 1, false) },
-		"seal twice":                 func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.SealVersion(1, 1, false); l.SealVersion(1, 1, false) },
-		"seal with window from 0":    func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.SealVersion(0, 1, false) },
-		"seal with window from 4":    func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.SealVersion(4, 1, false) },
-		"publish of unsealed":        func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.Publish(Header{Version: 2, LiveFrom: 1}, nil) },
+		"commit without reserve":    func() { new(Log[ext]).Commit(1, 0, Meta{Version: 1}) },
+		"empty message":             func() { one().Append(nil, nil, Meta{Version: 2}) },
+		"commit more than reserved": func() { l := one(); l.Reserve(10); l.Commit(5000, 0, Meta{Version: 2}) },
+		"negative lengths":          func() { l := one(); l.Reserve(10); l.Commit(10, -1, Meta{Version: 2}) },
+		"malformed aux":             func() { one().Append(json, []byte{9}, Meta{Version: 2}) },
+		"aux with more behind it":   func() { one().Append(json, []byte{0, 0}, Meta{Version: 2}) },
+		"version goes back":         func() { one().Append(json, nil, Meta{Version: 1}) },
+		"version 0":                 func() { new(Log[ext]).Append(json, nil, Meta{}) },
+		"version over 48 bits":      func() { one().Append(json, nil, Meta{Version: 1 << 48}) },
+		"version not sealed":        func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.Append(json, nil, Meta{Version: 3}) },
+		"seal of nothing":           func() { one().SealVersion(1, 1, false) },
+		"seal twice": func() {
+			l := one()
+			l.Append(json, nil, Meta{Version: 2})
+			l.SealVersion(1, 1, false)
+			l.SealVersion(1, 1, false)
+		},
+		"seal with window from 0": func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.SealVersion(0, 1, false) },
+		"seal with window from 4": func() { l := one(); l.Append(json, nil, Meta{Version: 2}); l.SealVersion(4, 1, false) },
+		"publish of unsealed": func() {
+			l := one()
+			l.Append(json, nil, Meta{Version: 2})
+			l.Publish(Header{Version: 2, LiveFrom: 1}, nil)
+		},
 		"publish of an old version":  func() { one().Publish(Header{Version: 0, LiveFrom: 1}, nil) },
 		"publish of a window from 3": func() { one().Publish(Header{Version: 1, LiveFrom: 3}, nil) },
 		"publish of an evicted window": func() {

@@ -279,7 +279,7 @@ func (r *rig) rewrite() {
 		head.Msgs = append(head.Msgs, i.head())
 		head.Tokens += uint64(i.tokens)
 	}
-	r.w = normal(head, Window{LiveFrom: v.Last + 1, Used: head.Tokens})
+	r.w = WithHead(Window{LiveFrom: v.Last + 1, Used: head.Tokens}, head)
 	r.publish()
 }
 
@@ -413,9 +413,9 @@ func (r *rig) checkLog(v *View[ext]) {
 
 // The log and its windows against the model, for many seeds.
 func TestModel(t *testing.T) {
-	seeds := 150
-	if testing.Short() {
-		seeds = 20
+	seeds := 80
+	if raceEnabled {
+		seeds = 15
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -132,7 +132,7 @@ const (
 type calls struct {
 	near  callState // of the nearest call, with or without an id
 	n     int
-	small [16]struct {
+	small [32]struct {
 		id    uint64
 		state callState
 	}

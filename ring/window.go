@@ -2,6 +2,7 @@ package ring
 
 import (
 	"iter"
+	"math/bits"
 	"slices"
 )
 
@@ -15,7 +16,7 @@ import (
 // The functions here are pure: they read a View and a Window and return a new Window or a Plan. Windows and heads are
 // immutable once they have been given to anybody.
 
-// HeadMsg is a message of the head.
+// HeadMsg is a message of the head. JSON and Aux may refer to a page of the log, which they then keep in memory.
 type HeadMsg struct {
 	Seq    uint64 // 0: a replacement that a client sent; otherwise the seq of the message that was rewritten
 	Tokens uint32
@@ -97,7 +98,7 @@ func extend(t *Tail, w Window, from uint64) Window {
 	}
 	head := *w.Head
 	head.Holes = holes
-	return normal(head, w)
+	return WithHead(w, head)
 }
 
 // Orphan reports whether a new message with this aux, not yet in the log, holds a tool result whose call was cut out
@@ -125,7 +126,7 @@ func Replace[E any](v *View[E], w Window, msgs []HeadMsg) Window {
 	if len(msgs) > 0 {
 		head.SummaryFrom, head.SummaryTo = ReplacedRange(v, w)
 	}
-	return normal(head, Window{LiveFrom: v.Tail.last + 1, Used: head.Tokens})
+	return WithHead(Window{LiveFrom: v.Tail.last + 1, Used: head.Tokens}, head)
 }
 
 // ReplacedRange returns the seqs that a compaction of w would replace, both inclusive; 0, 0 where there are none.
@@ -180,6 +181,9 @@ func cutNewest(t *Tail, w Window, limit int) Window {
 		head.Tokens -= uint64(msg.Tokens)
 	}
 	head.Msgs = s.head[cut:]
+	if bits.Len(uint(len(head.Msgs))) < bits.Len(uint(len(s.head))) {
+		head.Msgs = slices.Clone(head.Msgs) // half of the old slice is gone: let go of what it holds on to
+	}
 	head.Summary = max(head.Summary-cut, 0)
 	w.LiveFrom = s.from + uint64(start-cut)
 	head.Holes = s.holesFrom(w.LiveFrom)
@@ -189,7 +193,7 @@ func cutNewest(t *Tail, w Window, limit int) Window {
 	if head.Summary == 0 {
 		head.SummaryFrom, head.SummaryTo = 0, 0
 	}
-	return normal(head, w)
+	return WithHead(w, head)
 }
 
 // drop takes the messages at the positions drops out of head, whose Msgs start at position cut, and out of the live
@@ -212,9 +216,10 @@ func (s *span) drop(head *Head, cut int, drops []int) {
 	slices.Sort(head.Holes)
 }
 
-// normal returns w with head: holes at the very start of the live part become its start, and a head that says nothing
-// is nil. Equal windows are equal values, whatever led to them.
-func normal(head Head, w Window) Window {
+// WithHead returns w with head in place of its own. Windows have one form, so that equal windows of two replicas are
+// equal whatever led to them: holes at the very start of the live part become its start, a head that says nothing is
+// nil, and a head that equals the one that w has is that one.
+func WithHead(w Window, head Head) Window {
 	for len(head.Holes) > 0 && head.Holes[0] <= w.LiveFrom {
 		if head.Holes[0] == w.LiveFrom {
 			w.LiveFrom++
@@ -227,9 +232,19 @@ func normal(head Head, w Window) Window {
 	if len(head.Msgs) == 0 {
 		head.Msgs = nil
 	}
-	w.Head = nil
-	if head.Msgs != nil || head.Holes != nil || head.CutCalls {
-		w.Head = &head
+	switch old := w.Head; {
+	case head.Msgs == nil && head.Holes == nil && !head.CutCalls:
+		w.Head = nil
+	case old == nil || !same(&head, old):
+		h := new(Head)
+		*h = head
+		w.Head = h
 	}
 	return w
+}
+
+func same(a, b *Head) bool {
+	return a.Tokens == b.Tokens && a.Summary == b.Summary && a.SummaryFrom == b.SummaryFrom && a.SummaryTo == b.SummaryTo &&
+		a.CutCalls == b.CutCalls && slices.Equal(a.Holes, b.Holes) &&
+		len(a.Msgs) == len(b.Msgs) && (len(a.Msgs) == 0 || &a.Msgs[0] == &b.Msgs[0])
 }
