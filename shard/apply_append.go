@@ -87,7 +87,7 @@ func (m *Machine) applyAppend(ctx *Context, res *Result) bool {
 	cut := false
 	if config := old.Config; above(w.Used, config.TokenBudget, config.RatioPPB) {
 		before := w
-		w = runPolicy(ctx, v, w, config)
+		w = m.runPolicy(ctx, v, w, config)
 		cut = w != before
 	}
 	h.LiveFrom, h.Used = w.LiveFrom, w.Used

@@ -27,6 +27,7 @@ type Machine struct {
 	view    ring.View[Ext]
 	stamped []byte // stampMs as text
 	stampMs int64
+	skip    skipper
 }
 
 // NewMachine returns the empty state of a shard.

@@ -30,12 +30,12 @@ func (c cleanMark) through(config *Config) uint64 {
 //
 // A message that loses parts is rewritten and moves into the head, and with it everything before it, as
 // references to the bytes in the log. So each message is looked at once, and moved at most once.
-func skipParts(v *ring.View[Ext], w ring.Window, kinds []string, clean uint64) ring.Window {
+func (s *skipper) skipParts(v *ring.View[Ext], w ring.Window, kinds []string, clean uint64) ring.Window {
 	var head ring.Head
 	if w.Head != nil {
 		head = *w.Head
 	}
-	s := skipper{kinds: kinds}
+	s.kinds, s.cutCalls, s.calls, s.near = kinds, false, nil, false
 	changed := false
 
 	if clean == 0 {
@@ -103,6 +103,7 @@ func skipParts(v *ring.View[Ext], w ring.Window, kinds []string, clean uint64) r
 	}
 	w.LiveFrom = moved
 	head.CutCalls = head.CutCalls || s.cutCalls
+	s.calls = nil
 	return ring.WithHead(w, head)
 }
 
@@ -128,7 +129,7 @@ const (
 	gone
 )
 
-// skipper looks at messages in the order of the window.
+// skipper looks at messages in the order of the window. A value can be used again; it keeps its scratch.
 type skipper struct {
 	kinds    []string
 	cutCalls bool            // a call was removed

@@ -342,7 +342,7 @@ func (r *rig) replay(id string, c *modelContext) {
 	require.Equal(r.t, fmt.Sprintf(`{"type":"reset","version":%d}`, c.version), events(v, &Cursor{Version: c.version + 1 + r.rng.Uint64N(9)})[0])
 }
 
-func snapshotOf(t *testing.T, m *Machine) []byte {
+func snapshotOf(t testing.TB, m *Machine) []byte {
 	m.BeginSnapshot(m.index, 1)
 	var c *Captured
 	for c == nil {
