@@ -28,7 +28,7 @@ func (g *Group) Check() error {
 	case g.durable.doneSeq+uint64(g.durable.flights.len()) != g.durable.lastSeq:
 		return fail("%d submissions on their way between %d and %d", g.durable.flights.len(), g.durable.doneSeq, g.durable.lastSeq)
 	}
-	conf := 0
+	base, conf := g.confs.at(0).Index, 1 // older ones were dropped with the snapshot
 	for conf < g.confs.len() && g.confs.at(conf).Index < l.first {
 		conf++
 	}
@@ -38,7 +38,7 @@ func (g *Group) Check() error {
 			return fail("entry (%d, term %d) at place %d after term %d", e.Index, e.Term, i, term)
 		}
 		term = e.Term
-		if e.Kind == KindConf {
+		if e.Kind == KindConf && e.Index > base {
 			if conf >= g.confs.len() || g.confs.at(conf).Index != e.Index {
 				return fail("membership of entry %d is not in the records", e.Index)
 			}

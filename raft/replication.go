@@ -238,7 +238,7 @@ func (g *Group) rejectAppend(m *Message) {
 		hint = g.log.commit
 		term, _ = g.log.term(hint)
 	}
-	g.send(Message{Type: MsgAppendResp, To: m.From, Index: m.Index, Reject: true, Hint: hint, LogTerm: term, Damaged: g.damaged})
+	g.send(Message{Type: MsgAppendResp, To: m.From, Index: m.Index, Reject: true, Hint: hint, LogTerm: term, Commit: g.log.commit, Damaged: g.damaged})
 }
 
 // truncate drops the log from index on: a leader has something else there (paper figure 2, step 3).
@@ -293,15 +293,22 @@ func (g *Group) handleAppendResp(m *Message) error {
 
 func (g *Group) handleReject(p *progress, m *Message) {
 	hint := min(m.Hint, g.log.last())
-	if m.Damaged && p.state != stateSnapshot {
-		// It lost what it had acknowledged. Nothing that it acknowledged counts any more.
-		p.match = 0
-		p.probeFrom(hint + 1)
-		g.sendDue = true
-		return
-	}
 	if m.LogTerm > 0 {
-		hint, _ = g.log.backtrack(hint, m.LogTerm)
+		h, t := g.log.backtrack(hint, m.LogTerm)
+		if hint = h; t == 0 {
+			// Our terms there have left memory. What the follower has committed agrees for sure.
+			hint = min(h, m.Commit)
+		}
+	}
+	if m.Damaged && p.state != stateSnapshot {
+		// It lost what it had acknowledged, so nothing that it acknowledged counts any more. (That
+		// it was counted until now is harmless: it does not vote before it has everything back.)
+		p.match = 0
+		if p.state == stateReplicate {
+			p.probeFrom(min(m.Index, hint+1))
+			g.sendDue = true
+			return
+		}
 	}
 	if p.rejected(m.Index, hint) {
 		g.sendDue = true
