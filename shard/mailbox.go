@@ -1,0 +1,125 @@
+package shard
+
+import (
+	"sync"
+
+	"fastpaca/wal"
+)
+
+// mailboxMax bounds the requests that wait for one loop. A connection has one request under way at a
+// time, so the bound is met only by a loop that has stopped; past it the client gets a 503 at once.
+const mailboxMax = 1 << 16
+
+// ticksMax caps the ticks that a loop catches up with after a pause. More would only burn the time that
+// the pause has already cost (ANCHORS B.28).
+const ticksMax = 3
+
+// mail is what a loop takes out of its mailbox in one go.
+type mail struct {
+	requests []*Request
+	durable  []*wal.Batch
+	control  []func()
+	ticks    int
+}
+
+func (m *mail) empty() bool {
+	return len(m.requests) == 0 && len(m.durable) == 0 && len(m.control) == 0 && m.ticks == 0
+}
+
+// reset forgets the mail but keeps its slices. Pointers are cleared so that a quiet loop does not keep
+// the last burst's requests alive.
+func (m *mail) reset() {
+	clear(m.requests)
+	clear(m.durable)
+	clear(m.control)
+	m.requests, m.durable, m.control, m.ticks = m.requests[:0], m.durable[:0], m.control[:0], 0
+}
+
+// mailbox hands work to one loop: a mutex and two sets of slices that swap. Measured at 21 ns an
+// operation with four producers, against 41 ns for a lock-free queue and 45 ns for a channel
+// (ANCHORS D.3). The loop is woken only when the mailbox turns from empty to not empty.
+type mailbox struct {
+	mu     sync.Mutex
+	in     mail
+	closed bool
+	wake   chan struct{}
+}
+
+func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+
+// request leaves r for the loop. The answer is OK, or the code to give the client instead.
+func (b *mailbox) request(r *Request) Code {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return CodeShuttingDown
+	}
+	if len(b.in.requests) >= mailboxMax {
+		b.mu.Unlock()
+		return CodeOverloaded
+	}
+	first := b.in.empty()
+	b.in.requests = append(b.in.requests, r)
+	b.mu.Unlock()
+	if first {
+		b.signal()
+	}
+	return CodeOK
+}
+
+// durable tells the loop that batch is on disk. It is taken even after close: what was submitted must
+// be answered.
+func (b *mailbox) durable(batch *wal.Batch) {
+	b.mu.Lock()
+	first := b.in.empty()
+	b.in.durable = append(b.in.durable, batch)
+	b.mu.Unlock()
+	if first {
+		b.signal()
+	}
+}
+
+// do runs f on the loop.
+func (b *mailbox) do(f func()) {
+	b.mu.Lock()
+	first := b.in.empty()
+	b.in.control = append(b.in.control, f)
+	b.mu.Unlock()
+	if first {
+		b.signal()
+	}
+}
+
+// tick adds a tick, up to ticksMax that wait.
+func (b *mailbox) tick() {
+	b.mu.Lock()
+	first := b.in.empty()
+	if b.in.ticks < ticksMax {
+		b.in.ticks++
+	}
+	b.mu.Unlock()
+	if first {
+		b.signal()
+	}
+}
+
+// close refuses further requests. What waits is still delivered.
+func (b *mailbox) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+}
+
+func (b *mailbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take swaps the waiting mail with out, which must be reset. It does not block.
+func (b *mailbox) take(out *mail) {
+	b.mu.Lock()
+	b.in, *out = *out, b.in
+	b.mu.Unlock()
+}

@@ -1,0 +1,267 @@
+package shard
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"fastpaca/raft"
+	"fastpaca/wal"
+)
+
+// recovered is what one shard's snapshot and log add up to while the log is being read.
+type recovered struct {
+	id      uint32
+	machine *Machine
+	state   wal.HardState
+
+	snapIndex, snapTerm  uint64
+	applied, appliedTerm uint64
+	lastMs               int64
+
+	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
+	// record carries the commit index of its time, so that the tail stays about one batch long however
+	// long the log is.
+	tail []raft.Entry
+	head int
+
+	logBytes int64
+	res      Result
+	err      error
+}
+
+// entry takes the next record of the group's log. Called in log order.
+func (r *recovered) entry(commit uint64, e wal.Entry) {
+	if r.err != nil || e.Index <= r.applied {
+		return // under the snapshot, or a copy-forward of what has been applied
+	}
+	if live := r.tail[r.head:]; len(live) > 0 && e.Index <= live[len(live)-1].Index {
+		// A new leader overwrote the end of the log. Only what was not committed can be overwritten.
+		if e.Index < live[0].Index {
+			r.err = fmt.Errorf("shard %d: the log goes back to index %d, below entry %d that waits for its commit", r.id, e.Index, live[0].Index)
+			return
+		}
+		r.tail = r.tail[:r.head+int(e.Index-live[0].Index)]
+	}
+	if want := r.applied + uint64(len(r.tail)-r.head) + 1; e.Index != want {
+		r.err = fmt.Errorf("shard %d: the log continues at index %d, but %d comes next: part of the log or the newest snapshot "+
+			"(index %d) is missing; restore the data directory from a backup or a replica", r.id, e.Index, want, r.snapIndex)
+		return
+	}
+	r.logBytes += int64(len(e.Data)) + entryOverhead
+	r.tail = append(r.tail, raft.Entry{Index: e.Index, Term: e.Term, Kind: raft.EntryKind(e.Kind), Data: e.Data})
+	r.applyTo(commit)
+}
+
+// applyTo runs the entries up to commit through the state machine.
+func (r *recovered) applyTo(commit uint64) {
+	for r.head < len(r.tail) && r.tail[r.head].Index <= commit {
+		e := &r.tail[r.head]
+		if e.Kind == raft.KindNormal {
+			if err := r.machine.Apply(e.Index, e.Data, &r.res); err != nil {
+				r.err = fatalApply(r.id, e.Index, err)
+				return
+			}
+		}
+		r.applied, r.appliedTerm = e.Index, e.Term
+		e.Data = nil
+		r.head++
+	}
+	if r.head == len(r.tail) {
+		r.tail, r.head = r.tail[:0], 0
+	} else if r.head > 4096 {
+		r.tail, r.head = append(r.tail[:0], r.tail[r.head:]...), 0
+	}
+}
+
+// replayItem is one thing that the log says, on its way to the worker of its group.
+type replayItem struct {
+	group  *recovered
+	commit uint64
+	entry  wal.Entry
+	state  bool // commit alone
+}
+
+// replayChunk is how many items travel to a worker at once, replayDepth how many such chunks may wait:
+// together they bound what the reader may be ahead of the slowest worker.
+const (
+	replayChunk = 512
+	replayDepth = 16
+)
+
+// replayer feeds the log, read by one goroutine, to as many appliers as there are loops.
+type replayer struct {
+	groups  []*recovered
+	err     error
+	filling [][]replayItem
+	queues  []chan []replayItem
+	spare   chan []replayItem
+	workers sync.WaitGroup
+	stats   *ReplayStats
+}
+
+func newReplayer(groups []*recovered, workers int, stats *ReplayStats) *replayer {
+	p := &replayer{groups: groups, stats: stats, spare: make(chan []replayItem, workers*(replayDepth+2))}
+	for range workers {
+		q := make(chan []replayItem, replayDepth)
+		p.queues = append(p.queues, q)
+		p.filling = append(p.filling, make([]replayItem, 0, replayChunk))
+		p.workers.Add(1)
+		go func() {
+			defer p.workers.Done()
+			for items := range q {
+				for i := range items {
+					it := &items[i]
+					if it.state {
+						it.group.applyTo(it.commit)
+					} else {
+						it.group.entry(it.commit, it.entry)
+					}
+				}
+				clear(items)
+				select {
+				case p.spare <- items[:0]:
+				default:
+				}
+			}
+		}()
+	}
+	return p
+}
+
+func (p *replayer) add(it replayItem) {
+	w := int(it.group.id) % len(p.queues)
+	p.filling[w] = append(p.filling[w], it)
+	if len(p.filling[w]) == replayChunk {
+		p.flush(w)
+	}
+}
+
+func (p *replayer) flush(w int) {
+	p.queues[w] <- p.filling[w]
+	select {
+	case p.filling[w] = <-p.spare:
+	default:
+		p.filling[w] = make([]replayItem, 0, replayChunk)
+	}
+}
+
+// finish waits until everything is applied and returns the first error.
+func (p *replayer) finish() error {
+	for w := range p.queues {
+		p.flush(w)
+		close(p.queues[w])
+	}
+	p.workers.Wait()
+	if p.err != nil {
+		return p.err
+	}
+	for _, r := range p.groups {
+		if r.err != nil {
+			return r.err
+		}
+	}
+	return nil
+}
+
+func (p *replayer) known(group uint32) *recovered {
+	if int(group) < len(p.groups) {
+		return p.groups[group]
+	}
+	return nil // the placement group, which one node alone does not have
+}
+
+// Snapshot implements wal.Handler.
+func (p *replayer) Snapshot(group uint32, index, term uint64, meta []byte) {
+	if r := p.known(group); r != nil && index > r.snapIndex && p.err == nil {
+		p.err = fmt.Errorf("shard %d: the log was cut at index %d because a snapshot covered it, but the newest snapshot file "+
+			"covers only index %d: the file is missing from the data directory; restore it from a backup or a replica", group, index, r.snapIndex)
+	}
+}
+
+// State implements wal.Handler.
+func (p *replayer) State(group uint32, hs wal.HardState) {
+	if r := p.known(group); r != nil {
+		r.state = hs
+		p.add(replayItem{group: r, commit: hs.Commit, state: true})
+	}
+}
+
+// Entry implements wal.Handler.
+func (p *replayer) Entry(group uint32, commit uint64, e wal.Entry) {
+	if r := p.known(group); r != nil {
+		p.stats.Entries++
+		p.stats.LogBytes += int64(len(e.Data))
+		p.add(replayItem{group: r, commit: commit, entry: e})
+	}
+}
+
+// recover rebuilds every shard from its newest snapshot and the log behind it, and opens the log for
+// writing.
+func (n *Node) recover() error {
+	began := time.Now()
+	groups, err := n.loadSnapshots()
+	if err != nil {
+		return err
+	}
+	replay := newReplayer(groups, n.opt.Loops, &n.replay)
+	log, err := wal.Open(wal.Options{
+		FS: n.opt.FS, Dir: walDir(n.opt.Dir), Groups: walGroups,
+		SegmentBytes: n.opt.SegmentBytes, SoftLimitBytes: n.opt.WALSoftBytes, HardLimitBytes: n.opt.WALHardBytes,
+		RequestSnapshot: n.requestSnapshots,
+		Fatal:           func(err error) { n.fatal(fmt.Errorf("the log cannot be written any more: %w", err)) },
+		Logf:            n.opt.Logf,
+	}, replay)
+	if ferr := replay.finish(); err == nil && ferr != nil {
+		_ = log.Close() // nothing was written; the recovery error is the one to tell
+		return ferr
+	}
+	if err != nil {
+		return err
+	}
+	n.wal = log
+	for _, r := range groups {
+		if err := n.addGroup(r); err != nil {
+			_ = log.Close()
+			return err
+		}
+	}
+	n.replay.Took = time.Since(began)
+	return nil
+}
+
+// walGroups leaves room in the log for the placement group of a cluster, which is number 256.
+const walGroups = Shards + 1
+
+// addGroup puts a recovered shard onto its loop.
+func (n *Node) addGroup(r *recovered) error {
+	l := n.loops[int(r.id)%len(n.loops)]
+	conf := raft.Config{
+		ID: soloID, Group: r.id, ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
+		MaxEntryBytes: n.opt.MaxCommandBytes, MaxUncommittedBytes: int(n.opt.InflightBytes),
+		MaxInflightMsgs: 256, MaxInflightBytes: 8 << 20, MaxMessageBytes: 64 << 10,
+		Rand: n.opt.Rand,
+	}
+	rg, err := raft.New(conf, raft.Restored{
+		HardState: raft.HardState{Term: r.state.Term, Vote: r.state.Vote, Commit: r.state.Commit},
+		Snapshot:  raft.SnapshotMeta{Index: r.snapIndex, Term: r.snapTerm, Conf: soloConf()},
+		Applied:   r.applied, AppliedTerm: r.appliedTerm,
+		Entries: r.tail[r.head:],
+	})
+	if err != nil {
+		return fmt.Errorf("shard %d: %w", r.id, err)
+	}
+	g := &group{
+		id: r.id, loop: l, raft: rg, machine: r.machine,
+		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, lastMs: r.machine.LastMs(),
+	}
+	g.machine.OnPublish(n.hub.changed)
+	n.groups[r.id] = g
+	l.groups = append(l.groups, g)
+	return nil
+}
+
+// soloID is the raft id of the only node of a cluster of one.
+const soloID = 1
+
+func soloConf() raft.Conf { return raft.Conf{Voters: []uint64{soloID}} }

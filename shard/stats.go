@@ -1,0 +1,87 @@
+package shard
+
+import (
+	"sync/atomic"
+	"time"
+
+	"fastpaca/wal"
+)
+
+// stats counts what the node does, for /metrics.
+type stats struct {
+	timeouts       atomic.Uint64
+	stateBytes     atomic.Int64
+	snapshots      atomic.Uint64
+	snapshotErrors atomic.Uint64
+	snapshotBytes  atomic.Uint64
+}
+
+// ReplayStats says what the last start read and how long it took.
+type ReplayStats struct {
+	Snapshots     int
+	SnapshotBytes int64 // of snapshot files read
+	LogBytes      int64 // of commands in the log
+	Entries       uint64
+	Took          time.Duration
+}
+
+// Stats are the node's counters since the start, and a few gauges.
+type Stats struct {
+	WAL wal.Stats
+
+	InflightBytes  int64  // commands between arrival and apply
+	StateBytes     int64  // of all contexts, as held in memory
+	Timeouts       uint64 // writes whose outcome was not known in time
+	Snapshots      uint64
+	SnapshotErrors uint64
+	SnapshotBytes  uint64 // written to snapshot files
+	Leading        int    // shards that this node leads
+	Elections      uint64 // sum of the terms of all shards
+	Applied        uint64 // sum of the applied indexes of all shards
+	Replay         ReplayStats
+}
+
+// Stats fills s. It takes no lock that a request waits for.
+func (n *Node) Stats(s *Stats) {
+	*s = Stats{
+		InflightBytes:  n.inflight.Load(),
+		StateBytes:     n.stats.stateBytes.Load(),
+		Timeouts:       n.stats.timeouts.Load(),
+		Snapshots:      n.stats.snapshots.Load(),
+		SnapshotErrors: n.stats.snapshotErrors.Load(),
+		SnapshotBytes:  n.stats.snapshotBytes.Load(),
+		Replay:         n.replay,
+	}
+	n.wal.Stats(&s.WAL)
+	for _, g := range n.groups {
+		if g.serving.Load() {
+			s.Leading++
+		}
+		s.Elections += g.termNow.Load()
+		s.Applied += g.appliedNow.Load()
+	}
+}
+
+// Status is where every shard of the node stands, for /v1/cluster.
+type Status struct {
+	Groups []GroupStatus // one per shard, in shard order
+}
+
+// GroupStatus is where one shard stands on this node. A shard that is electing has Leading false.
+type GroupStatus struct {
+	Shard   uint32
+	Leading bool
+	Term    uint64
+	Applied uint64
+}
+
+// Status reports every shard.
+func (n *Node) Status() Status {
+	st := Status{Groups: make([]GroupStatus, 0, Shards)}
+	for _, g := range n.groups {
+		st.Groups = append(st.Groups, GroupStatus{
+			Shard: g.id, Leading: g.serving.Load(), Term: g.termNow.Load(), Applied: g.appliedNow.Load(),
+		})
+	}
+	return st
+}
