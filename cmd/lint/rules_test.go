@@ -19,7 +19,7 @@ const module = "fastpaca"
 var layer = map[string]int{
 	"wal": 0, "raft": 0, "ring": 0, "tokenize": 0, "shard/jsonscan": 0,
 	"shard": 10, "cluster": 20, "httpd": 30, "cmd/fastpaca": 40,
-	"bench": 50, "jepsen": 50, "cmd/lint": 50,
+	"bench": 50, "jepsen": 60, "cmd/lint": 60,
 }
 
 // pure lists the packages that must be step functions over plain values: no clock, no random source,

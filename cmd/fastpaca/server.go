@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"fastpaca/cluster"
+	"fastpaca/httpd"
+	"fastpaca/shard"
+)
+
+// server runs a node until SIGTERM or SIGINT.
+func server(args []string, stdout, stderr io.Writer) int {
+	cfg, notes, err := load(args, os.LookupEnv, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "fastpaca server: %v\n", err)
+		return 2
+	}
+	log := httpd.NewLogger(stderr, cfg.logLevel)
+	defer log.Close()
+	say := log.Func()
+	for _, name := range notes {
+		say(httpd.LevelWarn, "setting_without_effect", "this setting matters only with a feature that this version does not have yet", "variable", name)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := serve(ctx, &cfg, log); err != nil {
+		say(httpd.LevelError, "stopped", "the node cannot run", "error", err.Error())
+		log.Close()
+		return 1
+	}
+	return 0
+}
+
+// serve is one life of a node: directory, recovery, listening, and the way back in the opposite order, so
+// that nothing answers for what is closed already.
+func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
+	say := log.Func()
+	if cfg.memoryBytes == 0 {
+		cfg.memoryBytes = memoryTotal() / 10 * 6
+	}
+	stopPacing := paceCollector(ctx)
+	defer stopPacing()
+	dir, err := cluster.OpenDirectory(cfg.dataDir, cfg.nodeName)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	// The address is taken before the log is read: a port that is in use should not cost a recovery.
+	ln, err := net.Listen("tcp", cfg.listen)
+	if err != nil {
+		return fmt.Errorf("FASTPACA_LISTEN: %w", err)
+	}
+	node, err := shard.Open(nodeOptions(cfg, log))
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	var st shard.Stats
+	node.Stats(&st)
+	say(httpd.LevelInfo, "recovered", "the state is rebuilt",
+		"snapshots", st.Replay.Snapshots, "entries", st.Replay.Entries, "took", st.Replay.Took)
+
+	srv := httpd.New(httpd.Config{
+		Store: node, Counter: cfg.counter, NodeName: dir.Identity.Name, Version: version,
+		APIKey:    cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
+		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node) },
+	})
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	say(httpd.LevelInfo, "listening", "serving", "address", ln.Addr().String(), "node", dir.Identity.Name,
+		"data_dir", cfg.dataDir, "version", version, "gomaxprocs", runtime.GOMAXPROCS(0))
+
+	select {
+	case err = <-served:
+		err = fmt.Errorf("listener: %w", err)
+	case <-ctx.Done():
+		say(httpd.LevelInfo, "stopping", "finishing what is under way")
+		bounded, cancel := context.WithTimeout(context.Background(), cfg.shutdownWait)
+		if serr := srv.Shutdown(bounded); serr != nil {
+			say(httpd.LevelWarn, "shutdown_incomplete", "connections were cut", "error", serr.Error())
+		}
+		cancel()
+	}
+	if cerr := node.Close(); cerr != nil {
+		err = errors.Join(err, cerr)
+	}
+	if err == nil {
+		say(httpd.LevelInfo, "stopped", "every acknowledged write is on disk")
+	}
+	return err
+}
+
+func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
+	say := log.Func()
+	return shard.Options{
+		Dir:             cfg.dataDir,
+		RequestTimeout:  cfg.requestTimeout,
+		InflightBytes:   cfg.inflightBytes,
+		MemoryBytes:     cfg.memoryBytes,
+		MaxCommandBytes: cfg.maxBodyBytes + commandSlack,
+		SegmentBytes:    cfg.segmentBytes,
+		WALSoftBytes:    cfg.walSoftBytes,
+		WALHardBytes:    cfg.walHardBytes,
+		SnapshotBytes:   cfg.snapshotBytes,
+		Logf:            func(event string, kv ...any) { say(httpd.LevelInfo, event, "", kv...) },
+		// After a failed write or fsync nothing the page cache says can be believed (DESIGN.md, promise 7):
+		// no cleaning up, the next start reads what the disk really has.
+		Fatal: func(err error) {
+			fmt.Fprintf(os.Stderr, "fastpaca: fatal: %v\n", err)
+			os.Exit(3)
+		},
+	}
+}
+
+// commandSlack is what encoding adds to a request body at most: 14 bytes a message, 1000 messages, their
+// per-part digests, the id.
+const commandSlack = 1 << 20
+
+// advertised is the address that others are told.
+func (s *settings) advertised(listen net.Addr) string {
+	if s.advertise != "" {
+		return s.advertise
+	}
+	return listen.String()
+}

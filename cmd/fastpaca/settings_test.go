@@ -1,0 +1,101 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func loadWith(args []string, env map[string]string) (settings, []string, error) {
+	return load(args, func(k string) (string, bool) { v, ok := env[k]; return v, ok }, io.Discard)
+}
+
+func TestDefaultsAreTheSeeds(t *testing.T) {
+	s, notes, err := loadWith(nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, notes)
+	require.Equal(t, ":4000", s.listen)
+	require.Equal(t, "priv/raft", s.dataDir)
+	require.Equal(t, "tiktoken:gpt-4o", s.counter.Name())
+	require.Equal(t, 512, s.streamMax)
+	require.Equal(t, 8<<20, s.maxBodyBytes)
+	require.Empty(t, s.apiKey)
+	require.Equal(t, 5*time.Second, s.flushInterval)
+	require.Equal(t, 5000, s.archiverBatch)
+	require.Equal(t, 1000, s.tailKeep)
+	require.Equal(t, 3, s.clusterSize)
+}
+
+func TestFlagBeatsEnvironmentBeatsDefault(t *testing.T) {
+	env := map[string]string{"FASTPACA_LISTEN": ":5000", "FASTPACA_STREAM_MAX_CONNECTIONS": "7"}
+	s, _, err := loadWith([]string{"--listen", ":6000"}, env)
+	require.NoError(t, err)
+	require.Equal(t, ":6000", s.listen)
+	require.Equal(t, 7, s.streamMax)
+}
+
+func TestBadValuesNameTheVariable(t *testing.T) {
+	f := func(env, value, want string) {
+		t.Helper()
+		_, _, err := loadWith(nil, map[string]string{env: value})
+		require.ErrorContains(t, err, env)
+		require.ErrorContains(t, err, want)
+	}
+	f("FASTPACA_LISTEN", "4000", "host:port")
+	f("FASTPACA_LISTEN", "localhost:http", "port")
+	f("FASTPACA_NODE_NAME", "two words", "spaces")
+	f("FASTPACA_TOKEN_ESTIMATOR", "tiktoken:nope", "nope")
+	f("FASTPACA_STREAM_MAX_CONNECTIONS", "many", "whole number")
+	f("FASTPACA_STREAM_MAX_CONNECTIONS", "0", "from 1")
+	f("FASTPACA_MAX_BODY_BYTES", "-1", "whole number")
+	f("FASTPACA_API_KEY", "with space", "printable")
+	f("FASTPACA_LOG_LEVEL", "loud", "loud")
+	f("FASTPACA_READ_MODE", "yolo", "not one of")
+	f("FASTPACA_CLUSTER_SIZE", "x", "whole number")
+	f("MIGRATE_ON_BOOT", "perhaps", "true or false")
+	f("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "5s", "whole number")
+	f("FASTPACA_CLUSTER_SEED", "a:1,b", "host:port")
+}
+
+func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
+	f := func(env, value, want string) {
+		t.Helper()
+		_, _, err := loadWith(nil, map[string]string{env: value})
+		require.ErrorContains(t, err, env)
+		require.ErrorContains(t, err, want)
+	}
+	f("FASTPACA_CLUSTER_SEED", "fastpaca.internal:4000", "single node")
+	f("FASTPACA_ARCHIVER_ENABLED", "true", "no archiver")
+	f("FASTPACA_READ_MODE", "lease", "not available")
+}
+
+func TestSettingsWithoutEffectAreNoted(t *testing.T) {
+	_, notes, err := loadWith(nil, map[string]string{"DATABASE_URL": "postgres://x", "FASTPACA_TAIL_KEEP": "10"})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"DATABASE_URL", "FASTPACA_TAIL_KEEP"}, notes)
+}
+
+func TestLimitsFitTogether(t *testing.T) {
+	_, _, err := loadWith([]string{"--wal-segment-bytes", "4194304"}, nil)
+	require.ErrorContains(t, err, "FASTPACA_MAX_BODY_BYTES")
+	_, _, err = loadWith([]string{"--wal-hard-limit-bytes", "1048576"}, nil)
+	require.ErrorContains(t, err, "FASTPACA_WAL_HARD_LIMIT_BYTES")
+}
+
+// TestConfigurationPageIsComplete keeps docs/configuration.md in step with the table.
+func TestConfigurationPageIsComplete(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	require.NoError(t, err)
+	for _, row := range table() {
+		def := row.def
+		if def == "" {
+			def = "none"
+		}
+		want := "| `" + row.env + "` | `--" + row.flag + "` | `" + def + "` |"
+		require.True(t, strings.Contains(string(page), want), "docs/configuration.md lacks a row that starts with %s", want)
+	}
+}
