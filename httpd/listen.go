@@ -92,10 +92,12 @@ func passing(err error) bool {
 	return false
 }
 
-// Close stops accepting. It may be called again.
-func (l *listener) Close() error {
-	err := l.Listener.Close()
-	l.once.Do(func() { close(l.closed) })
+// Close stops accepting. It may be called again, as Shutdown and fasthttp both do.
+func (l *listener) Close() (err error) {
+	l.once.Do(func() {
+		err = l.Listener.Close()
+		close(l.closed)
+	})
 	return err
 }
 
