@@ -31,8 +31,8 @@ type StreamOptions struct {
 	// For SSE, whose clients never speak, it is how long sent bytes may stay unacknowledged by TCP (Linux).
 	IdleTimeout time.Duration
 	// StallTimeout is how long a stream may take to write while the client takes nothing, before it is
-	// closed as a slow consumer (1008). A client that takes something, but less than a batch (32 KiB) in six
-	// times that, is slow too. Default 10 s.
+	// closed as a slow consumer (1008). A client that takes something, but less than 32 KiB in six times
+	// that, is slow too. Default 10 s.
 	StallTimeout time.Duration
 	// MaxLag is how many new versions may appear while one write is blocked before the client is a slow
 	// consumer. A stream holds nothing for a slow client, so this only tells it earlier. Default 65536.

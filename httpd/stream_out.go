@@ -42,23 +42,27 @@ func (o *outlet) open(conn net.Conn, opt *StreamOptions) {
 }
 
 // unwrap finds the connection that knows socket options below fasthttp's and our own wrappers.
-func unwrap(conn net.Conn) net.Conn {
+func unwrap(nc net.Conn) net.Conn {
 	for {
-		switch c := conn.(type) {
-		case interface{ UnsafeConn() net.Conn }: // of fasthttp's hijacked connections
-			conn = c.UnsafeConn()
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
+		switch c := nc.(type) {
+		case *conn: // of our listener
+			nc = c.Conn
+		case interface{ UnsafeConn() net.Conn }: // of fasthttp, hijacked
+			nc = c.UnsafeConn()
+		case interface{ NetConn() net.Conn }: // of crypto/tls
+			nc = c.NetConn()
 		default:
-			return conn
+			return nc
 		}
 	}
 }
 
-// write writes p. It returns how much of it was written and causeNone if that is all. While it is blocked it
+// write writes p; a client that takes something now and then is given six times the stall for each streamBatch
+// bytes (546 bytes a second by default). It returns how much of it was written and causeNone if that is all. While it is blocked it
 // calls blocked again and again, which may end it with a cause of its own.
 func (o *outlet) write(p []byte, blocked func() cause) (written int, c cause) {
 	var began, moved time.Time
+	patience := 6 * o.stall * time.Duration(1+len(p)/streamBatch)
 	for {
 		o.conn.SetWriteDeadline(time.Now().Add(o.slice))
 		n, err := o.conn.Write(p[written:])
@@ -79,7 +83,7 @@ func (o *outlet) write(p []byte, blocked func() cause) (written int, c cause) {
 		if c := blocked(); c != causeNone {
 			return written, c
 		}
-		if now.Sub(moved) >= o.stall || now.Sub(began) >= 6*o.stall {
+		if now.Sub(moved) >= o.stall || now.Sub(began) >= patience {
 			return written, causeSlow
 		}
 	}

@@ -37,6 +37,7 @@ func (s *stream) run(conn net.Conn, t transport) {
 
 	r := newStreamReader(s, conn, t)
 	c, said := s.serve(t)
+	s.closed(c)
 	switch {
 	case !said || c == causeClient: // nobody is there to wait for
 	case c == causeSlow:
@@ -45,7 +46,10 @@ func (s *stream) run(conn net.Conn, t transport) {
 		r.wait(streamFarewell, nil)
 	}
 	r.stop()
+}
 
+// closed counts and logs the end of the stream; what follows is only good manners.
+func (s *stream) closed(c cause) {
 	s.set.metrics.closed[c].Inc()
 	level := LevelDebug
 	if c == causeSlow {
