@@ -1,32 +1,57 @@
 package tokenize
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
-const benchEnglish = `The lighthouse keeper had not spoken to anyone for eleven days when the supply boat finally appeared on the horizon. He watched it through the salt-streaked window, counting the seconds between each rise and fall of its bow, and wondered whether they had remembered the coffee this time. "You look thin," said Margaret, stepping onto the slippery rocks with a crate under each arm. She didn't wait for an answer; she never did. There were letters, she explained, and newspapers from three weeks ago, and a new wick for the lamp, although the Board of Trade wouldn't pay for another before 1924. `
-
+// BenchmarkCount counts texts of some kinds in both encodings. Each line also has the library's speed on the
+// same text, taken in the same run just before, and how many times that ours is ("x"):
+//
+//	go test -run xxx -bench Count ./tokenize
 func BenchmarkCount(b *testing.B) {
-	for _, s := range []struct{ name, text string }{
-		{"english", strings.Repeat(benchEnglish, 20)},
-		{"message200", benchEnglish[:200]},
+	texts := corpus(b)
+	cjk := bytes.Join(bytes.Split(texts["scripts.txt"], []byte("\n"))[29:33], nil)
+	for _, s := range []struct {
+		name string
+		text []byte
+	}{
+		{"english", bytes.Repeat(texts["english.txt"], 8)},
+		{"message-200B", texts["english.txt"][:200]},
+		{"code", bytes.Repeat(texts["code.txt"], 4)},
+		{"json", bytes.Repeat(texts["json.txt"], 8)},
+		{"markdown", bytes.Repeat(texts["markdown.txt"], 8)},
+		{"scripts", texts["scripts.txt"]},
+		{"cjk", bytes.Repeat(cjk, 8)},
+		{"emoji", texts["emoji.txt"]},
+		{"worst/a", repeated("a", 1<<18)},
+		{"worst/spaces", repeated(" ", 1<<18)},
+		{"worst/dashes", repeated("-", 1<<18)},
+		{"worst/punctuation", repeated(randomOf("!-/.=_(){}[]<>", 4096), 1<<18)},
+		{"worst/cjk", repeated("我们在这里等待着明天的到来", 1<<18)},
+		{"worst/letters", repeated(randomOf("abcdefghijklmnopqrstuvwxyz", 1<<18), 1<<18)},
 	} {
 		for i := range encodings {
 			e := &encodings[i]
 			c, lib := e.ours(), e.oracle()
-			text := []byte(s.text)
-			b.Run(s.name+"/"+e.name+"/ours", func(b *testing.B) {
-				b.SetBytes(int64(len(text)))
-				for b.Loop() {
-					c.Count(text)
+			b.Run(s.name+"/"+strings.TrimSuffix(e.name, "_base"), func(b *testing.B) {
+				text, runs := string(s.text), 0
+				start := time.Now()
+				for time.Since(start) < 100*time.Millisecond {
+					lib.Count(text)
+					runs++
 				}
-			})
-			b.Run(s.name+"/"+e.name+"/library", func(b *testing.B) {
+				library := time.Since(start) / time.Duration(runs)
+
 				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
 				for b.Loop() {
-					lib.Count(s.text)
+					c.Count(s.text)
 				}
+				b.ReportMetric(float64(len(text))/1e6/library.Seconds(), "library-MB/s")
+				b.ReportMetric(float64(library)/(float64(b.Elapsed())/float64(b.N)), "x")
 			})
 		}
 	}

@@ -61,9 +61,8 @@ func (c *Counter) Name() string { return c.spec }
 func (c *Counter) Encoding() string { return c.encoding }
 
 // Count is the number of tokens of text, 0 for an empty one. It reads text and keeps nothing of it, takes
-// O(len(text)) time for any text, and allocates nothing in steady state (scratch of 4.2 bytes per byte is
-// taken from a pool for a single piece of more than 64 bytes without a place to cut, and is not pooled for
-// one over 64 KiB; text that is not UTF-8 is first copied, at most three times as long).
+// O(len(text)) time for any text, and allocates nothing in steady state. (Text that is not UTF-8 is first
+// copied, at most three times as long; the copy comes from a pool up to 64 KiB.)
 func (c *Counter) Count(text []byte) int {
 	if c.bpe == nil {
 		return (utf8.RuneCount(text) + c.chars - 1) / c.chars
