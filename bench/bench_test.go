@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"fastpaca/bench/load"
-	"fastpaca/bench/proc"
 	"fastpaca/bench/report"
 )
 
@@ -143,8 +141,9 @@ func TestDuelAgainstTheFake(t *testing.T) {
 	require.Len(t, b.rep.Rounds, 4)
 	for i, want := range []string{kindDurable, kindOurs, kindDurable, kindOurs} {
 		require.Equal(t, want, b.rep.Rounds[i].Server, "in turn")
-		require.Positive(t, b.rep.Rounds[i].Requests)
+		require.Positive(t, b.rep.Rounds[i].Conns)
 	}
+	require.Positive(t, b.acked[ours])
 	require.NoError(t, b.checkAppends(ours), "every acknowledged message is there")
 	b.acked[ours]++
 	require.ErrorContains(t, b.checkAppends(ours), "were acknowledged", "and one more would be missed")
@@ -177,8 +176,10 @@ func TestServerThatDoesNotStart(t *testing.T) {
 }
 
 func TestSettle(t *testing.T) {
-	require.NoError(t, settle(os.Getpid(), 50*time.Millisecond))
-	require.Error(t, settle(-1, time.Second))
-	_, err := proc.Size(filepath.Join(t.TempDir(), "gone"))
+	b := newTestBench(t)
+	s, err := b.startOurs("")
 	require.NoError(t, err)
+	require.NoError(t, b.settle(s, 50*time.Millisecond))
+	s.Kill()
+	require.Error(t, b.settle(s, time.Second))
 }

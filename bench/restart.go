@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"syscall"
 	"time"
 
 	"fastpaca/bench/hist"
@@ -145,17 +146,21 @@ func (b *bench) checkMany(s *server, contexts, messages int) error {
 	return nil
 }
 
-// settle waits until process pid has written nothing for half a second, at most limit: snapshots under way get done.
-func settle(pid int, limit time.Duration) error {
-	last, quiet := int64(-1), 0
+// settle waits until s takes no snapshot and writes no log for half a second, at most limit; then all dirty pages go to
+// the device.
+func (b *bench) settle(s *server, limit time.Duration) error {
+	last, quiet := -1.0, 0
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline) && quiet < 5; time.Sleep(100 * time.Millisecond) {
-		io, err := proc.Disk(pid)
+		m, err := b.call(s, http.MethodGet, "/metrics", nil, http.StatusOK)
 		if err != nil {
 			return err
 		}
-		if quiet++; io.WriteDisk != last {
-			last, quiet = io.WriteDisk, 0
+		log, _ := sampleSum(string(m), "fastpaca_wal_bytes_total")
+		snaps, _ := sampleSum(string(m), "fastpaca_shard_snapshot_bytes_total")
+		if quiet++; log+snaps != last {
+			last, quiet = log+snaps, 0
 		}
 	}
+	syscall.Sync()
 	return nil
 }

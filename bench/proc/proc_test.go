@@ -51,6 +51,18 @@ func TestFiles(t *testing.T) {
 	require.Positive(t, took)
 }
 
+func TestDeviceWritten(t *testing.T) {
+	// Whether a temporary directory lies on a counted device depends on the machine; never a wrong number.
+	n, err := DeviceWritten(t.TempDir())
+	if err == nil {
+		require.GreaterOrEqual(t, n, int64(0))
+	}
+	_, err = DeviceWritten("/no/such/directory")
+	require.Error(t, err)
+	_, err = DeviceWritten("/proc")
+	require.Error(t, err, "no device below it")
+}
+
 func TestChildAddressExitAndTerminate(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	c, err := Start(Spec{Name: "a", Args: []string{"/bin/sh", "-c", "echo 127.0.0.1:7; exec sleep 60"}, Log: log})
