@@ -222,6 +222,9 @@ func (g *Group) tickLeader() {
 	}
 	if g.heartbeatElapsed >= g.cfg.HeartbeatTicks {
 		g.heartbeatElapsed = 0
+		for i := range g.peers {
+			g.peers[i].recheck = true
+		}
 		g.heartbeat(g.reads.sent)
 	}
 }

@@ -184,7 +184,7 @@ func (g *Group) Step(m *Message) error {
 	case MsgHeartbeatResp:
 		return g.handleHeartbeatResp(m)
 	case MsgTimeoutNow:
-		g.handleTimeoutNow()
+		g.handleTimeoutNow(m)
 	}
 	return nil
 }

@@ -72,7 +72,6 @@ type env struct {
 	t     testing.TB
 	nodes []*node // by id-1
 	net   []packet
-	quiet bool
 }
 
 // args are the words after a verb: plain ones, and key=value.
@@ -159,7 +158,7 @@ func (e *env) run(line string) string {
 		}
 	}
 	do, ok := map[string]func(*args) string{
-		"add-nodes":          e.doAddNodes,       // n voters=1,2 learners=3 [auto] [any limit of Config]
+		"add-nodes":          e.doAddNodes,       // n voters=1,2 learners=3 [auto] [any limit of Config] [terms=1,1,2 term= commit=: a log]
 		"campaign":           e.doCampaign,       // id
 		"propose":            e.doPropose,        // id data... [size=n] [count=n]
 		"ready":              e.doReady,          // id: one Ready, printed
@@ -228,6 +227,13 @@ func (e *env) doAddNodes(a *args) string {
 			MaxMessageBytes: a.num("max-message", 0), RetainBytes: a.num("retain", 1<<20), LazyCommit: a.flag("lazy-commit"),
 		}
 		n := newNode(cfg, conf)
+		if terms := a.list("terms"); len(terms) > 0 {
+			for i, t := range terms {
+				n.disk.entries = append(n.disk.entries, Entry{Index: uint64(i + 1), Term: t, Data: fmt.Appendf(nil, "%d.%d", i+1, t)})
+			}
+			n.disk.state = HardState{Term: uint64(a.num("term", int(terms[len(terms)-1]))), Commit: uint64(a.num("commit", 0))}
+			n.boot(false, 0)
+		}
 		n.auto = a.flag("auto")
 		e.nodes = append(e.nodes, n)
 	}

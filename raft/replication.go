@@ -341,9 +341,10 @@ func (g *Group) handleHeartbeatResp(m *Message) error {
 		return fmt.Errorf("%w: group %d: %d confirms read round %d, the newest is %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Round, g.reads.sent)
 	}
 	p.active = true
-	p.waiting = false
-	// Whatever was on its way may be lost. An append, if only an empty one, shows where we stand.
-	if p.match < g.log.last() || p.state == stateProbe || m.Damaged {
+	// Whatever was on its way may be lost. An append, if only an empty one, shows where we stand;
+	// once per heartbeat period, not for every read round.
+	if p.recheck && (p.match < g.log.last() || p.state == stateProbe || m.Damaged) {
+		p.recheck, p.waiting = false, false
 		p.due = true
 		g.sendDue = true
 	}

@@ -20,8 +20,10 @@ func (g *Group) Transfer(to uint64) error {
 		return nil
 	}
 	g.transferee, g.transferElapsed = to, 0
-	g.peer(to).due = true
-	g.sendDue = true
+	if p := g.peer(to); p.match < g.log.last() {
+		p.due = true // its answer shows what is missing
+		g.sendDue = true
+	}
 	g.maybeHandOver()
 	return nil
 }
@@ -36,8 +38,9 @@ func (g *Group) maybeHandOver() {
 	}
 }
 
-func (g *Group) handleTimeoutNow() {
-	if g.role != Leader && g.promotable() {
+// handleTimeoutNow obeys the leader, and whoever was it in a term in which no other is known.
+func (g *Group) handleTimeoutNow(m *Message) {
+	if g.role == Follower && (g.leader == m.From || g.leader == 0) && g.promotable() {
 		g.campaign(true)
 	}
 }
