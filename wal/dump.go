@@ -2,8 +2,10 @@ package wal
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 )
@@ -21,8 +23,8 @@ type DumpOptions struct {
 // a record that is not valid, at the next segment, and says what Open would make of it.
 //
 // The error is one of reading or of w; findings about the log are in the output.
-func Dump(w io.Writer, fs FS, dir string, o DumpOptions) error {
-	d := dumper{out: bufio.NewWriter(w), o: o, fs: fs, dir: dir}
+func Dump(w io.Writer, fsys FS, dir string, o DumpOptions) error {
+	d := dumper{out: bufio.NewWriter(w), o: o, fs: fsys, dir: dir}
 	if err := d.run(); err != nil {
 		return err
 	}
@@ -30,11 +32,10 @@ func Dump(w io.Writer, fs FS, dir string, o DumpOptions) error {
 }
 
 type dumper struct {
-	out  *bufio.Writer
-	o    DumpOptions
-	fs   FS
-	dir  string
-	segs []*foundSegment
+	out *bufio.Writer
+	o   DumpOptions
+	fs  FS
+	dir string
 }
 
 func (d *dumper) printf(format string, args ...any) {
@@ -97,7 +98,10 @@ func (d *dumper) header(id uint64) *header {
 func (d *dumper) segment(id uint64, next *header, newest bool) error {
 	path := segmentPath(d.dir, id)
 	f, err := d.fs.Open(path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		d.printf("\n%s: gone; the running node has recycled it\n", path)
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("wal: open segment: %w", err)
 	}
 	defer f.Close()

@@ -52,7 +52,7 @@ func (p *pressure) plan() plan {
 	boundary := min(p.oldest+max(1, (p.active-p.oldest)/oldestShare), p.active)
 	small := min(carrySmallMax, p.segmentBytes/16)
 	smallBudget := p.segmentBytes / 8
-	heavyBudget := p.segmentBytes/2 - p.preamble - 2*blockBytes
+	heavyBudget := p.segmentBytes/2 - p.preamble
 	slices.SortFunc(p.pins, func(a, b pin) int {
 		return cmp.Or(cmp.Compare(a.floor, b.floor), cmp.Compare(a.group, b.group))
 	})

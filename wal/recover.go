@@ -209,12 +209,20 @@ func (r *recovery) readNewest() error {
 			s.end = off
 			break
 		}
-		if rec.kind == kindSnapshot {
-			if int(rec.group) >= n {
-				return s.corrupt(foundBadSequence, off, "a record of group %d in a log of %d groups", rec.group, n)
+		if int(rec.group) >= n {
+			return s.corrupt(foundBadSequence, off, "a record of group %d in a log of %d groups", rec.group, n)
+		}
+		c := &r.cuts[rec.group]
+		switch rec.kind {
+		case kindSnapshot:
+			*c = rec.snapshot()
+			c.meta = slices.Clone(c.meta)
+		case kindEntry:
+			if rec.word(0) == c.index+1 {
+				// The first live entry, appended to an empty log or written over all of it. In the second
+				// case the segments of what it replaces may be gone already.
+				c.floor = makePosition(s.h.id, off)
 			}
-			r.cuts[rec.group] = rec.snapshot()
-			r.cuts[rec.group].meta = slices.Clone(r.cuts[rec.group].meta)
 		}
 	}
 	if sc.ioErr != nil {
@@ -376,7 +384,7 @@ func (r *recovery) replaySegment(sc *scanner, s *foundSegment, first, newest boo
 			return s.corrupt(foundBadBeforeEnd, off, "no valid record here, the log goes on to %d", s.end)
 		}
 		r.w.replay.records++
-		if rec.group >= uint32(r.w.o.Groups) || !inBody(rec.kind) {
+		if int(rec.group) >= r.w.o.Groups || !inBody(rec.kind) {
 			return s.corrupt(foundBadSequence, off, "a %v record of group %d in the body of a log of %d groups", rec.kind, rec.group, r.w.o.Groups)
 		}
 		switch rec.kind {

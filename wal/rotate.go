@@ -95,7 +95,7 @@ func (w *WAL) encodePreamble(enc *encoder, h *header, carry []*unit) {
 		panic(fmt.Sprintf("wal: %d live segments: groups do not snapshot; raise SegmentBytes", len(w.tab.segs)))
 	}
 	if cap(enc.buf) < headerBytes {
-		enc.buf = make([]byte, headerBytes, writeChunk)
+		enc.buf = make([]byte, headerBytes, min(writeChunk, h.segmentBytes))
 	}
 	enc.buf = enc.buf[:headerBytes]
 	for _, u := range carry {

@@ -21,7 +21,7 @@ func lookAhead(f File, path string, h *header, x, size int64) (t tail, err error
 	t = tail{end: x, found: foundBadNothing}
 	here := makePosition(h.id, x)
 	least := makePosition(h.id-1, h.prevEnd)
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(1<<20, max(size-x, 0)))
 	for off := x; off+recordHeader <= size; {
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
 		if err != nil && err != io.EOF {

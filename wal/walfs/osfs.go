@@ -25,6 +25,9 @@ func (osFS) Create(name string) (File, error) {
 
 func (osFS) Open(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrPermission) {
+		f, err = os.Open(name) // an operator who may look, but not write: `fastpaca wal dump`
+	}
 	if err != nil {
 		return nil, err
 	}
