@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// images returns a log of some pages with everything in it, and its encoded pages.
-func images(t testing.TB) (*Log[ext], []byte) {
+// images returns a log of some pages with everything in it, and its encoded pages. One in rare messages is bigger than
+// a page.
+func images(rare int) (*Log[ext], []byte) {
 	var l Log[ext]
 	rng := rand.New(rand.NewPCG(3, 4))
 	version := uint64(0)
@@ -18,7 +19,7 @@ func images(t testing.TB) (*Log[ext], []byte) {
 		version++
 		for range 1 + rng.IntN(3) {
 			size := 50 + rng.IntN(200)
-			if rng.IntN(30) == 0 {
+			if rng.IntN(rare) == 0 {
 				size = 70_000
 			}
 			var aux []byte
@@ -59,7 +60,7 @@ func restore(b []byte) (*Log[ext], error) {
 }
 
 func TestRestore(t *testing.T) {
-	want, b := images(t)
+	want, b := images(30)
 	var v, u View[ext]
 	want.View(&v)
 	got, err := restore(b)
@@ -76,9 +77,12 @@ func TestRestore(t *testing.T) {
 		require.Equal(t, v.Slot(seq), u.Slot(seq))
 	}
 
-	fill(want, 300, 250, 7) // and goes on in the same pages
-	fill(got, 300, 250, 7)
+	fill(want, 9000, 250, 7) // and goes on in the same pages, up to the largest
+	fill(got, 9000, 250, 7)
 	equalLogs(t, want, got)
+	again, err := restore(encode(got))
+	require.NoError(t, err)
+	equalLogs(t, want, again)
 
 	var empty Log[ext]
 	require.NoError(t, empty.FinishRestore(Header{LiveFrom: 1}, nil))
@@ -97,7 +101,7 @@ func TestPageOfOldView(t *testing.T) {
 }
 
 func TestFinishRestoreRefuses(t *testing.T) {
-	l, b := images(t)
+	l, b := images(30)
 	var v View[ext]
 	l.View(&v)
 	for name, change := range map[string]func(h *Header){
@@ -210,8 +214,11 @@ func use(l *Log[ext]) {
 
 // One flipped bit anywhere either is refused or does no harm.
 func TestRestoreFlippedBits(t *testing.T) {
-	_, b := images(t)
-	step := 1 + len(b)/3000
+	_, b := images(1 << 30)
+	step := 3
+	if raceEnabled {
+		step = 37
+	}
 	for i := 0; i < len(b); i += step {
 		b[i] ^= 1 << (i % 8)
 		if l, err := restore(b); err == nil {
@@ -231,6 +238,26 @@ func FuzzRestore(f *testing.F) {
 	fill(&l, 12, 100, 5)
 	f.Add(encode(&l))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, err := restore(b); err == nil {
+			use(l)
+		}
+	})
+}
+
+// Patches to a valid image get further into the checks than random bytes: three bytes each, an offset and a value.
+func FuzzRestorePatch(f *testing.F) {
+	var l Log[ext]
+	add(&l, 1, 10, nil, []Part{{Kind: PartCall, ID: 3}, {}})
+	add(&l, 1, 20, []Part{{Kind: PartResult, ID: 3}}, nil)
+	fill(&l, 20, 100, 5)
+	good := encode(&l)
+	f.Add([]byte{})
+	f.Add([]byte{0, 1, 9, 3, 200, 4})
+	f.Fuzz(func(t *testing.T, patch []byte) {
+		b := append([]byte(nil), good...)
+		for ; len(patch) >= 3; patch = patch[3:] {
+			b[(int(patch[0])<<8|int(patch[1]))%len(b)] = patch[2]
+		}
 		if l, err := restore(b); err == nil {
 			use(l)
 		}

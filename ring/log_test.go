@@ -190,6 +190,20 @@ func TestAlternatingSizes(t *testing.T) {
 	require.Less(t, float64(l.Bytes()), 1.2*float64(bytes))
 }
 
+func TestPageSize(t *testing.T) {
+	for held := uint64(0); held < 4<<20; held += held/3 + 100 {
+		for need := slotSize + 2; need < 300_000; need += need/5 + 1 {
+			size := pageSize(held, need)
+			require.GreaterOrEqual(t, size, max(minPage, pageHeader+need))
+			require.Zero(t, size%8)
+			if size > maxPage {
+				require.Greater(t, pageHeader+need, maxPage)
+				require.Equal(t, pageSize(0, need), size, "the size of a message decides alone: restore counts on it")
+			}
+		}
+	}
+}
+
 func TestEviction(t *testing.T) {
 	var l Log[ext]
 	fill(&l, 3000, 200, 3)

@@ -112,6 +112,9 @@ func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 func pageSize(held uint64, need int) int {
 	target := int(min(max(held/12, minPage), maxPage)) - pageHeader
 	size := pageHeader + need*max((target+need/2)/need, 1)
+	if pageHeader+need <= maxPage {
+		size = min(size, maxPage)
+	}
 	classes := [...]int{
 		1024, 1152, 1280, 1408, 1536, 1792, 2048, 2304, 2688, 3072, 3456, 4096, 4864, 5376, 6144, 6784, 8192,
 		9472, 10240, 10880, 12288, 13568, 14336, 16384, 18432, 20480, 21760, 24576, 27264, 28672, 32768,
