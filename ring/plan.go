@@ -58,7 +58,7 @@ func fit(t *Tail, w Window, ceiling uint64) Plan {
 	return p
 }
 
-// cut chooses what stays under the ceiling, without regard to pairs.
+// cut chooses what stays under a ceiling that the window exceeds, without regard to pairs.
 func (s *span) cut(summary int, ceiling uint64) keep {
 	n := s.len()
 	lead, leadTokens := 0, uint64(0)
@@ -71,9 +71,6 @@ func (s *span) cut(summary int, ceiling uint64) keep {
 	}
 	if leadTokens > ceiling {
 		return keep{}
-	}
-	if summary == 0 {
-		return keep{prefix: lead, start: lead, end: lead}
 	}
 	return keep{prefix: lead, start: s.suffix(lead, summary, ceiling-leadTokens), end: summary}
 }
@@ -174,12 +171,7 @@ func (p *Plan) live(lo, hi int) {
 	if lo >= hi {
 		return
 	}
-	seg := Segment{FromSeq: p.seqAt(lo), ToSeq: p.seqAt(hi - 1)}
-	if n := p.nsegs; n > 0 && !p.segs[n-1].Summary && p.segs[n-1].ToSeq+1 == seg.FromSeq {
-		p.segs[n-1].ToSeq = seg.ToSeq
-		return
-	}
-	p.add(seg)
+	p.add(Segment{FromSeq: p.seqAt(lo), ToSeq: p.seqAt(hi - 1)})
 }
 
 func (p *Plan) seqAt(pos int) uint64 {

@@ -295,3 +295,30 @@ func TestFit(t *testing.T) {
 		})
 	}
 }
+
+// More calls than a calls set holds without a map: all calls first, then all results, cut in the middle of the calls.
+func TestManyCalls(t *testing.T) {
+	const n = 300
+	s := script{w: Window{LiveFrom: 1}}
+	for i := range 2 * n {
+		part := Part{Kind: PartCall, ID: uint64(i%n + 1)}
+		if i >= n {
+			part.Kind = PartResult
+		}
+		s.add(HeadMsg{Tokens: 1, JSON: []byte("m"), Aux: AppendAux(nil, []Part{part})})
+	}
+	s.w = Extend(&s.v, s.w, 1)
+	for _, drop := range []int{1, 40, 150, 299} {
+		p := Fit(&s.v, s.w, uint64(2*n-drop))
+		require.Equal(t, 2*drop, p.Truncated, "the calls and their results")
+		require.EqualValues(t, 2*n-2*drop, p.Used)
+		w := CutNewest(&s.v, s.w, 2*n-drop)
+		require.Equal(t, p.Used, w.Used)
+		require.Len(t, w.Head.Holes, drop)
+		require.Equal(t, p.Messages, Count(&s.v, w))
+	}
+	for msg := range Messages(&s.v, s.w) {
+		require.EqualValues(t, 1, msg.Seq)
+		break
+	}
+}
