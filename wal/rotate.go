@@ -57,7 +57,7 @@ func (w *WAL) rotate() error {
 		return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
 	}
 
-	w.act = active{file: sp.file, path: path, id: h.id, salt: h.salt, size: sp.size, enc: enc, unmarked: true}
+	w.act = active{file: sp.file, path: path, id: h.id, salt: h.salt, size: sp.size, enc: enc}
 	a := &w.act
 	a.enc.start = int64(len(enc.buf))
 	a.enc.durable = makePosition(a.id, a.enc.start)

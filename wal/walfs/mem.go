@@ -41,6 +41,7 @@ type inode struct {
 	synced  []byte // as of the last Sync
 	dirty   []dirtyRange
 	resized bool // size differs from synced, or did in between
+	shrunk  bool // and was smaller in between
 }
 
 // dirtyRange is a run of bytes written since the last Sync.
@@ -256,6 +257,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 func (n *inode) resize(size int64) {
 	n.resized = true
 	if size <= int64(len(n.now)) {
+		n.shrunk = true
 		clear(n.now[size:])
 		n.now = n.now[:size]
 		return
@@ -267,14 +269,15 @@ func (f *memFile) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	n := f.node
-	if n.resized {
+	if n.shrunk {
 		n.synced = append(n.synced[:0], n.now...)
 	} else {
+		n.synced = append(n.synced, make([]byte, len(n.now)-len(n.synced))...)
 		for _, d := range n.dirty {
 			copy(n.synced[d.from:d.to], n.now[d.from:])
 		}
 	}
-	n.dirty, n.resized = n.dirty[:0], false
+	n.dirty, n.resized, n.shrunk = n.dirty[:0], false, false
 	return nil
 }
 
