@@ -65,11 +65,24 @@ func (c *Counter) Encoding() string { return c.encoding }
 // copied, at most three times as long; the copy comes from a pool up to 64 KiB.)
 func (c *Counter) Count(text []byte) int {
 	if c.bpe == nil {
-		return (utf8.RuneCount(text) + c.chars - 1) / c.chars
+		return (runes(text) + c.chars - 1) / c.chars
 	}
 	tokens, valid := c.scan(c.bpe, text)
 	if !valid {
 		return c.countInvalid(text)
 	}
 	return tokens
+}
+
+// runes is utf8.RuneCount, which allocates a copy of what is not ASCII (Go 1.26).
+func runes(text []byte) (n int) {
+	for i := 0; i < len(text); n++ {
+		if text[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		_, size := utf8.DecodeRune(text[i:])
+		i += size
+	}
+	return n
 }

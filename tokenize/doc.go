@@ -35,9 +35,9 @@
 // merged by their ids (pairs.go), by the definition when it is short (merge_short.go), and by a queue of
 // buckets, window by window, when it is long (merge_long.go).
 //
-// Count allocates nothing in steady state and takes time linear in the text, whatever the text is: 64 steps
-// for each byte of a short piece at the very worst, some 60 ns per byte of a long one. Its scratch is on the
-// stack, or, for pieces of more than 64 bytes, 1.7 MB from a pool, however long the text is. A Counter is
+// Count allocates nothing in steady state and takes time linear in the text, whatever the text is (32 steps for
+// each byte of a short piece at the very worst, three merges of a long one). Its scratch is on the stack, or,
+// for pieces of more than 32 bytes, 1.5 MB from a pool, however long the text is. A Counter is
 // immutable: any number of goroutines may use it.
 //
 // The vocabularies are embedded as their lists of merges (1.2 and 0.6 MB; data/, made of the library's

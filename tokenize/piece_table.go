@@ -12,8 +12,8 @@ const maxShort = 15
 //
 // Tokens of up to 15 bytes (97% of o200k_base) are keys of two words: the bytes, zeros behind them, and the
 // length in the last byte, which is never zero. Four keys are a bucket, one line of the cache; a key that
-// finds its bucket full goes to the next one. Tokens are inserted by rank, so that the frequent ones sit in
-// front. With three quarters of the places taken an absent key costs 1.4 lines.
+// finds its bucket full goes to another one. Tokens are inserted by rank, so that the frequent ones are at the
+// front of their first bucket. With three quarters of the places taken an absent key costs 1.7 lines.
 //
 // Longer tokens are few: slots hold id+1, and the bytes are compared.
 type pieceTable struct {
@@ -98,8 +98,15 @@ func hashShort(lo, hi uint64) uint64 {
 	return (a ^ b) * 0x9FB21C651E98DF25
 }
 
+// probe is where to look for a key: the first bucket, and how far the next one is (an odd step, so that it
+// comes round to all of them).
+func (t *pieceTable) probe(lo, hi uint64) (bucket, step uint64) {
+	hash := hashShort(lo, hi)
+	return hash >> t.shift, hash | 1
+}
+
 func (t *pieceTable) addShort(lo, hi uint64) {
-	for h := hashShort(lo, hi) >> t.shift; ; h = (h + 1) & uint64(len(t.short)-1) {
+	for h, step := t.probe(lo, hi); ; h = (h + step) & uint64(len(t.short)-1) {
 		for i := range t.short[h] {
 			if t.short[h][i].hi == 0 {
 				t.short[h][i].lo, t.short[h][i].hi = lo, hi
@@ -110,7 +117,7 @@ func (t *pieceTable) addShort(lo, hi uint64) {
 }
 
 func (t *pieceTable) hasShort(lo, hi uint64) bool {
-	for h := hashShort(lo, hi) >> t.shift; ; h = (h + 1) & uint64(len(t.short)-1) {
+	for h, step := t.probe(lo, hi); ; h = (h + step) & uint64(len(t.short)-1) {
 		b := &t.short[h]
 		if b[0].lo == lo && b[0].hi == hi || b[1].lo == lo && b[1].hi == hi ||
 			b[2].lo == lo && b[2].hi == hi || b[3].lo == lo && b[3].hi == hi {
