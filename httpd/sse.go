@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"net"
 	"strconv"
 
@@ -88,15 +89,20 @@ func (t *sseTransport) appendID(dst []byte, s *stream, event []byte, kind eventK
 // newlines in it: every line gets a data: of its own, and the receiver joins them again.
 func appendData(dst, event []byte) []byte {
 	dst = append(dst, "data: "...)
-	for i := 0; i < len(event); i++ {
-		switch c := event[i]; c {
-		case '\r', '\n':
-			if c == '\r' && i+1 < len(event) && event[i+1] == '\n' {
-				i++
-			}
-			dst = append(dst, "\ndata: "...)
-		default:
-			dst = append(dst, c)
+	for len(event) > 0 {
+		n := bytes.IndexByte(event, '\n')
+		if n < 0 {
+			n = len(event)
+		}
+		if r := bytes.IndexByte(event[:n], '\r'); r >= 0 {
+			n = r
+		}
+		dst, event = append(dst, event[:n]...), event[n:]
+		if bytes.HasPrefix(event, []byte("\r\n")) {
+			event = event[1:]
+		}
+		if len(event) > 0 {
+			dst, event = append(dst, "\ndata: "...), event[1:]
 		}
 	}
 	return append(dst, '\n', '\n')

@@ -19,7 +19,7 @@ import (
 )
 
 // testWait bounds what a test waits for; reaching it is a failure.
-const testWait = 20 * time.Second
+const testWait = time.Minute
 
 // event is an event of a stream, as a client sees it.
 type event struct {
@@ -42,17 +42,26 @@ type wsClient struct {
 
 func (s *streamServer) dialWS(t *testing.T, id, query string) *wsClient {
 	t.Helper()
-	c, _, err := s.tryWS(id, query)
+	return s.dialBuffered(t, id, query, 0)
+}
+
+// dialBuffered sets the client's receive buffer, if it is not 0: with a small one it is noticed soon that the client
+// stalls.
+func (s *streamServer) dialBuffered(t *testing.T, id, query string, buffer int) *wsClient {
+	t.Helper()
+	c, _, err := s.tryWS(id, query, buffer)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return &wsClient{t, c}
 }
 
-func (s *streamServer) tryWS(id, query string) (*websocket.Conn, *http.Response, error) {
+const smallBuffer = 16 << 10
+
+func (s *streamServer) tryWS(id, query string, buffer int) (*websocket.Conn, *http.Response, error) {
 	d := websocket.Dialer{HandshakeTimeout: testWait, ReadBufferSize: 4096, NetDial: func(network, addr string) (net.Conn, error) {
 		c, err := net.Dial(network, addr)
-		if tc, ok := c.(*net.TCPConn); ok {
-			tc.SetReadBuffer(16 << 10) // so that a client that stalls is noticed soon
+		if tc, ok := c.(*net.TCPConn); ok && buffer > 0 {
+			tc.SetReadBuffer(buffer)
 		}
 		return c, err
 	}}

@@ -20,7 +20,7 @@ func TestStreamSlowConsumer(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			s := startStreams(t, func(c *Config) { c.Streams.StallTimeout = 100 * time.Millisecond })
 			s.store.create("c")
-			c := s.dialWS(t, "c", "")
+			c := s.dialBuffered(t, "c", "", smallBuffer)
 			versions := 4_000_000/(size+200) + 1
 			for range versions {
 				s.store.append("c", 1, size)
@@ -62,7 +62,7 @@ func TestStreamSlowConsumer(t *testing.T) {
 func TestStreamTrickle(t *testing.T) {
 	s := startStreams(t, func(c *Config) { c.Streams.StallTimeout = 100 * time.Millisecond })
 	s.store.create("c")
-	c := s.dialWS(t, "c", "")
+	c := s.dialBuffered(t, "c", "", smallBuffer)
 	for range 400 {
 		s.store.append("c", 1, 30_000)
 	}
@@ -76,7 +76,7 @@ func TestStreamTrickle(t *testing.T) {
 func TestStreamLag(t *testing.T) {
 	s := startStreams(t, func(c *Config) { c.Streams.StallTimeout, c.Streams.MaxLag = 40*time.Second, 100 })
 	s.store.create("c")
-	s.dialWS(t, "c", "")
+	s.dialBuffered(t, "c", "", smallBuffer)
 	for range 100 { // fills the socket
 		s.store.append("c", 1, 30_000)
 	}
@@ -122,9 +122,9 @@ func TestSSESlowConsumer(t *testing.T) {
 
 // Shutdown does not wait for a client that stalls, whether it blocks a write or lingers after 1008.
 func TestStreamShutdownWithStalledClients(t *testing.T) {
-	s := startStreams(t, func(c *Config) { c.Streams.StallTimeout = 2 * time.Second })
+	s := startStreams(t, func(c *Config) { c.Streams.StallTimeout = time.Minute })
 	s.store.create("c")
-	blocked := s.dialWS(t, "c", "")
+	blocked := s.dialBuffered(t, "c", "", smallBuffer)
 	for range 200 {
 		s.store.append("c", 1, 30_000)
 	}

@@ -109,7 +109,7 @@ func TestStreamsManyReadersManyWriters(t *testing.T) {
 			go read(s.dialWS(t, "c", "").next)
 		}
 	}
-	_, answer, err := s.tryWS("c", "")
+	_, answer, err := s.tryWS("c", "", 0)
 	require.ErrorIs(t, err, websocket.ErrBadHandshake)
 	require.Equal(t, http.StatusTooManyRequests, answer.StatusCode)
 
@@ -372,7 +372,7 @@ func TestStreamLimit(t *testing.T) {
 	}
 	a.Close()
 	require.Eventually(t, func() bool { // a slot is free again
-		c, _, err := s.tryWS("c", "")
+		c, _, err := s.tryWS("c", "", 0)
 		if err == nil {
 			c.Close()
 		}
