@@ -70,3 +70,29 @@ func TestLargeAnswersAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestPagesAreBounded: a page of large messages ends early, in a way that a client can go on from.
+func TestPagesAreBounded(t *testing.T) {
+	g := newRig(t)
+	g.s.maxAnswer = 32_000
+	g.ok(201, "PUT", "/v1/contexts/c", "")
+	big := strings.Repeat("x", 7000)
+	for range 6 {
+		g.ok(201, "POST", "/v1/contexts/c/messages", `{"message":`+textMessage(big)+`}`)
+	}
+	page := g.ok(200, "GET", "/v1/contexts/c/messages", "")
+	require.Equal(t, []int{1, 2, 3, 4}, seqs(t, page))
+	require.Contains(t, page[len(page)-40:], `"next_seq":5}`)
+	page = g.ok(200, "GET", "/v1/contexts/c/messages?from_seq=-5&limit=3", "")
+	require.Equal(t, []int{2, 3, 4}, seqs(t, page))
+	page = g.ok(200, "GET", "/v1/contexts/c/messages?from_seq=5", "")
+	require.Equal(t, []int{5, 6}, seqs(t, page))
+	require.Contains(t, page[len(page)-40:], `"next_seq":null}`)
+	require.Equal(t, []int{3, 4, 5, 6}, seqs(t, g.ok(200, "GET", "/v1/contexts/c/tail", "")))
+	require.Equal(t, []int{1, 2}, seqs(t, g.ok(200, "GET", "/v1/contexts/c/tail?offset=4", "")))
+
+	// One message always comes, however large.
+	g.s.maxAnswer = 10
+	require.Equal(t, []int{1}, seqs(t, g.ok(200, "GET", "/v1/contexts/c/messages", "")))
+	require.Equal(t, []int{6}, seqs(t, g.ok(200, "GET", "/v1/contexts/c/tail", "")))
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -41,7 +42,9 @@ func (s *Server) newFast() *fasthttp.Server {
 		WriteTimeout:       s.cfg.WriteTimeout,
 		IdleTimeout:        s.cfg.IdleTimeout,
 		Concurrency:        s.cfg.MaxConns + spareWorkers,
-		CloseOnShutdown:    true,
+		// How long fasthttp's sweeper sleeps, and so how long a goroutine outlives Shutdown.
+		MaxIdleWorkerDuration: time.Second,
+		CloseOnShutdown:       true,
 
 		// A form is no JSON, whatever is in it: it must not be parsed, let alone spooled to files.
 		DisablePreParseMultipartForm: true,

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"slices"
+	"sort"
 
 	"fastpaca/shard"
 
@@ -11,6 +12,14 @@ import (
 const (
 	defaultPage = 100
 	maxPage     = 10_000
+	// maxAnswer bounds the bytes of messages in one page. A page of large messages ends early: the client
+	// sees it by next_seq, or by fewer messages than it asked for. One message is always given.
+	maxAnswer = 32 << 20
+	// maxRoom bounds the room that is made for an answer before its size is known for certain.
+	maxRoom = 1 << 20
+	// maxMeasured bounds the messages of a window whose size is added up beforehand: a window of a million
+	// may have a budget of a hundred.
+	maxMeasured = 1000
 	// envelope is room for what surrounds the messages of an answer: braces, names, numbers, segments.
 	envelope = 512
 )
@@ -49,11 +58,14 @@ func (s *Server) serveTail(ctx *fasthttp.RequestCtx, w *work) {
 	if !ok || !s.read(ctx, w) {
 		return
 	}
-	dst := beginBody(ctx, fasthttp.StatusOK)
-	if to := w.view.Last - min(w.view.Last, uint64(offset)); to > 0 {
-		dst = s.room(dst, w, to-min(to, uint64(limit))+1, to)
+	last := w.view.Last
+	to := last - min(last, uint64(offset))
+	from := to - min(to, uint64(limit)) + 1
+	if n, size := w.page(from, to, s.maxAnswer, true); n > 0 {
+		endBody(ctx, w.view.AppendTail(room(beginBody(ctx, fasthttp.StatusOK), size), n, uint64(offset)))
+		return
 	}
-	endBody(ctx, w.view.AppendTail(dst, uint64(limit), uint64(offset)))
+	endBody(ctx, w.view.AppendTail(beginBody(ctx, fasthttp.StatusOK), uint64(limit), uint64(offset)))
 }
 
 // serveHistory answers GET /v1/contexts/{id}/messages.
@@ -70,13 +82,40 @@ func (s *Server) serveHistory(ctx *fasthttp.RequestCtx, w *work) {
 	if !ok || !s.read(ctx, w) {
 		return
 	}
-	dst := beginBody(ctx, fasthttp.StatusOK)
+	last := w.view.Last
 	from := uint64(fromSeq)
 	if fromSeq < 0 {
-		from = w.view.Last - min(w.view.Last, uint64(-fromSeq)) + 1
+		from = last - min(last, uint64(-fromSeq)) + 1
 	}
-	dst = s.room(dst, w, from, from+uint64(limit)-1)
-	endBody(ctx, w.view.AppendHistory(dst, fromSeq, uint64(limit)))
+	from = max(from, w.view.First)
+	page := uint64(limit)
+	n, size := w.page(from, min(from+page-1, last), s.maxAnswer, false)
+	if n > 0 {
+		page = n
+	}
+	endBody(ctx, w.view.AppendHistory(room(beginBody(ctx, fasthttp.StatusOK), size), fromSeq, page))
+}
+
+// page cuts the messages from .. to, at the front or the back, to what fits into limit bytes: how many
+// they are, and their bytes. Both are 0 where there are none in memory.
+func (w *work) page(from, to uint64, limit int, cutFront bool) (n uint64, size int) {
+	from = max(from, w.view.First, 1)
+	if from > to || to > w.view.Last {
+		return 0, 0
+	}
+	n = to - from + 1
+	measure := func(n uint64) int {
+		if cutFront {
+			return w.view.MessagesLen(to-n+1, to)
+		}
+		return w.view.MessagesLen(from, from+n-1)
+	}
+	if size = measure(n); size <= limit {
+		return n, size
+	}
+	n = uint64(sort.Search(int(n), func(i int) bool { return measure(uint64(i)+1) > limit }))
+	n = max(n, 1)
+	return n, measure(n)
 }
 
 // serveWindow answers GET /v1/contexts/{id}/context.
@@ -94,15 +133,13 @@ func (s *Server) serveWindow(ctx *fasthttp.RequestCtx, w *work) {
 		return
 	}
 	dst := beginBody(ctx, fasthttp.StatusOK)
-	dst = s.room(dst, w, w.view.LiveFrom, w.view.Last)
+	if live := w.view.Last + 1 - w.view.LiveFrom; budget == 0 && live <= maxMeasured {
+		// The size of the window if nothing has to be left out of it.
+		dst = room(dst, min(w.view.MessagesLen(w.view.LiveFrom, w.view.Last), maxRoom))
+	}
 	endBody(ctx, w.view.AppendWindow(dst, uint64(budget)))
 }
 
-// room makes room in dst for the messages from .. to, so that a large answer is allocated once instead of
+// room makes room in dst for size bytes of messages, so that a large answer is allocated once instead of
 // doubling its way up. The answers that a connection is used to find their room in dst already.
-func (s *Server) room(dst []byte, w *work, from, to uint64) []byte {
-	if from > to || from > w.view.Last {
-		return dst
-	}
-	return slices.Grow(dst, w.view.MessagesLen(from, to)+envelope)
-}
+func room(dst []byte, size int) []byte { return slices.Grow(dst, size+envelope) }

@@ -72,13 +72,7 @@ type answer struct {
 	closed bool // the server said Connection: close
 }
 
-// code is the error code of the answer.
-func (a *answer) code() string {
-	var e struct{ Error, Message string }
-	json.Unmarshal([]byte(a.body), &e)
-	return e.Error
-}
-
+// message is the sentence of an error.
 func (a *answer) message() string {
 	var e struct{ Error, Message string }
 	json.Unmarshal([]byte(a.body), &e)

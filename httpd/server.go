@@ -84,6 +84,8 @@ type Server struct {
 	fast  *fasthttp.Server
 	auth  []byte // the API key; nil without one
 
+	maxAnswer int // bytes of messages in one page; tests lower it
+
 	streams *streamSet // newStreamSet(s)
 	metrics *Metrics   // newMetrics(s)
 	log     *Logger    // nil-safe
@@ -117,7 +119,7 @@ func New(cfg Config) *Server {
 	orDuration(&cfg.WriteTimeout, DefaultWriteTimeout)
 	orDuration(&cfg.IdleTimeout, DefaultIdleTimeout)
 
-	s := &Server{cfg: cfg, store: cfg.Store, log: cfg.Logger}
+	s := &Server{cfg: cfg, store: cfg.Store, log: cfg.Logger, maxAnswer: maxAnswer}
 	if cfg.APIKey != "" {
 		s.auth = []byte(cfg.APIKey)
 	}
