@@ -58,7 +58,8 @@ func (l *listener) Accept() (net.Conn, error) {
 			if !passing(err) {
 				return nil, err
 			}
-			l.s.log.Printf("accepting a connection failed, trying again in %v: %v", pause, err)
+			l.s.log.Line(LevelWarn, "accept_failed").Str("error", err.Error()).Int("pause_ms", pause.Milliseconds()).
+				Send("a connection could not be accepted; if descriptors ran out, raise the limit of open files or lower the limit of connections")
 			select {
 			case <-time.After(pause):
 			case <-l.closed:

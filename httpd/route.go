@@ -99,7 +99,7 @@ func match(path []byte) (r route, id []byte) {
 		return routeMetrics, nil
 	case "/v1/cluster":
 		return routeCluster, nil
-	case "/openapi.json":
+	case "/openapi.json", "/v1/openapi.json":
 		return routeOpenAPI, nil
 	}
 	return routeNone, nil

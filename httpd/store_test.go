@@ -8,6 +8,8 @@ import (
 	"fastpaca/shard"
 )
 
+var _ Store = (*shard.Node)(nil)
+
 // memoryStore is a Store without a log: every shard's state machine, each behind a mutex.
 type memoryStore struct {
 	shards [shard.Shards]struct {
