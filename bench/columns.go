@@ -59,3 +59,13 @@ func (b *bench) claim(id, what string, rounds []float64, unit string, t target) 
 		ID: id, What: what, Value: hist.Median(rounds), Lo: lo, Hi: hi, Unit: unit, Target: t.value, AtMost: t.most,
 	})
 }
+
+// claimAtScale is claim in a full run; a quick one has too little data for the figure to mean what the claim says, and
+// shows it as a fact.
+func (b *bench) claimAtScale(id, what string, rounds []float64, unit string, t target) {
+	if b.opt.quick {
+		b.rep.Fact(id, what+" (too little data for the claim)", hist.Median(rounds), unit)
+		return
+	}
+	b.claim(id, what, rounds, unit, t)
+}

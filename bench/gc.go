@@ -104,7 +104,7 @@ func gcCycles(b *bench) error {
 			report.Number(med(x.cs, cpu), ""), report.Number(med(x.cs, func(c gcCycle) float64 { return c.wall }), ""),
 			report.Number(med(x.cs, func(c gcCycle) float64 { return c.pauses }), ""))
 	}
-	b.claim("gc.growth", "a garbage collection with 100 times the messages", []float64{med(many, cpu) / max(med(few, cpu), 0.01)}, "x", atMost(2))
+	b.claimAtScale("gc.growth", "a garbage collection with 100 times the messages", []float64{med(many, cpu) / max(med(few, cpu), 0.01)}, "x", atMost(2))
 	return nil
 }
 
