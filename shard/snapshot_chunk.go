@@ -70,11 +70,7 @@ type chunkWriter struct {
 }
 
 func newChunkWriter(w io.Writer, info *SnapshotInfo) *chunkWriter {
-	c := &chunkWriter{
-		w:      w,
-		raw:    make([]byte, 0, chunkMax),
-		stored: make([]byte, chunkHeaderSize+maxBlockLen(chunkMax)),
-	}
+	c := &chunkWriter{w: w}
 	b := make([]byte, 0, snapshotHeaderSize+len(info.Meta)+4)
 	b = append(b, snapshotMagic...)
 	b = binary.LittleEndian.AppendUint32(b, snapshotVersion)
@@ -98,10 +94,10 @@ func (c *chunkWriter) put(b []byte) {
 // write adds raw bytes.
 func (c *chunkWriter) write(b []byte) {
 	for len(b) > 0 {
-		n := copy(c.raw[len(c.raw):cap(c.raw)], b)
-		c.raw = c.raw[:len(c.raw)+n]
+		n := min(len(b), chunkMax-len(c.raw))
+		c.raw = append(c.raw, b[:n]...)
 		b = b[n:]
-		if len(c.raw) == cap(c.raw) {
+		if len(c.raw) == chunkMax {
 			c.flush()
 		}
 	}
@@ -114,9 +110,17 @@ func (c *chunkWriter) flush() {
 	}
 	c.crc = crc32.Update(c.crc, castagnoli, c.raw)
 	c.total += uint64(len(c.raw))
-	block := c.encoder.encode(c.stored[chunkHeaderSize:chunkHeaderSize], c.raw)
+	block := c.encoder.encode(c.room(maxBlockLen(len(c.raw))), c.raw)
 	c.seal(len(c.raw), len(block))
 	c.raw = c.raw[:0]
+}
+
+// room returns an empty slice behind the room for a chunk's header, with a capacity of at least n.
+func (c *chunkWriter) room(n int) []byte {
+	if cap(c.stored) < chunkHeaderSize+n {
+		c.stored = make([]byte, 0, chunkHeaderSize+n)
+	}
+	return c.stored[chunkHeaderSize:chunkHeaderSize]
 }
 
 // seal writes the chunk whose stored bytes are in place behind room for its header.
@@ -136,7 +140,7 @@ func chunkCRC(b []byte) uint32 {
 // finish writes what is left and the trailer.
 func (c *chunkWriter) finish(contexts uint64) (int64, error) {
 	c.flush()
-	b := c.stored[chunkHeaderSize:chunkHeaderSize]
+	b := c.room(trailerSize)
 	b = binary.LittleEndian.AppendUint64(b, contexts)
 	b = binary.LittleEndian.AppendUint64(b, c.total)
 	b = binary.LittleEndian.AppendUint32(b, c.crc)

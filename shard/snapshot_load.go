@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
 
 	"fastpaca/ring"
 )
@@ -157,8 +156,8 @@ func (d *stateDecoder) context() {
 	if d.err != nil {
 		return
 	}
-	if h.Last != ctx.log.Last() || h.Archived > h.Last {
-		d.fail("context %q ends at seq %d, archived %d, but its pages at %d", ctx.id, h.Last, h.Archived, ctx.log.Last())
+	if h.Last != ctx.log.Last() || h.Archived > h.Last || h.Version >= versionMax {
+		d.fail("context %q at version %d ends at seq %d, archived %d, but its pages at %d", ctx.id, h.Version, h.Last, h.Archived, ctx.log.Last())
 		return
 	}
 	p := &ext
@@ -169,7 +168,7 @@ func (d *stateDecoder) context() {
 		d.fail("context %q: %v", ctx.id, err)
 		return
 	}
-	if ext.Head != nil && !d.resolve(ctx, ext.Head) {
+	if !d.window(ctx) {
 		return
 	}
 	m.contexts = append(m.contexts, ctx)
@@ -249,7 +248,7 @@ func (d *stateDecoder) head() *ring.Head {
 	if len(h.Msgs) == 0 {
 		h.Msgs = nil
 	}
-	if h.Summary < 0 || h.Summary > len(h.Msgs) || h.Tokens != tokens || !slices.IsSorted(h.Holes) {
+	if h.Summary < 0 || h.Summary > len(h.Msgs) || h.Tokens != tokens {
 		d.fail("context %d has a head that does not add up", len(d.m.contexts))
 	}
 	return h
@@ -270,23 +269,56 @@ func validHeadMsg(m *ring.HeadMsg) bool {
 	return ok && n == len(m.Aux) && m.Flags&tools == flags
 }
 
-// resolve gives the messages of the head that are in the log their bytes there.
-func (d *stateDecoder) resolve(ctx *Context, h *ring.Head) bool {
+// window gives the messages of the head that are in the log their bytes there, and checks that the window
+// is one that Apply could have left.
+func (d *stateDecoder) window(ctx *Context) bool {
 	var v ring.View[Ext]
 	ctx.log.Pending(&v)
-	for i := range h.Msgs {
-		m := &h.Msgs[i]
-		if m.JSON != nil {
-			continue
+	used := v.Cum(v.Last) - v.Cum(v.LiveFrom-1)
+	if h := v.Ext.Head; h != nil {
+		used += h.Tokens
+		before := uint64(0)
+		for i := range h.Msgs {
+			m := &h.Msgs[i]
+			if i < h.Summary {
+				if m.Seq != 0 {
+					d.fail("context %q: its summary has a message of the log", ctx.id)
+					return false
+				}
+				continue
+			}
+			if m.Seq <= before || m.Seq >= v.LiveFrom {
+				d.fail("context %q: message %d of its head is out of order", ctx.id, m.Seq)
+				return false
+			}
+			before = m.Seq
+			if m.JSON == nil && !fromLog(&v, m) {
+				d.fail("context %q: message %d of its head is not in its log", ctx.id, m.Seq)
+				return false
+			}
 		}
-		json, aux, meta := v.Message(m.Seq)
-		const kept = ring.FlagSystem | ring.FlagToolCall | ring.FlagToolResult
-		if json == nil || meta.Flags&kept != m.Flags {
-			d.fail("context %q: message %d of its head is not in its log", ctx.id, m.Seq)
-			return false
+		for i, hole := range h.Holes {
+			if hole <= v.LiveFrom || hole > v.Last || i > 0 && hole <= h.Holes[i-1] {
+				d.fail("context %q: seq %d cannot be missing in its window", ctx.id, hole)
+				return false
+			}
+			used -= v.Cum(hole) - v.Cum(hole-1)
 		}
-		m.JSON, m.Aux = json, aux
 	}
+	if used != v.Used {
+		d.fail("context %q: its window has %d tokens, the snapshot says %d", ctx.id, used, v.Used)
+		return false
+	}
+	return true
+}
+
+func fromLog(v *ring.View[Ext], m *ring.HeadMsg) bool {
+	json, aux, meta := v.Message(m.Seq)
+	const kept = ring.FlagSystem | ring.FlagToolCall | ring.FlagToolResult
+	if json == nil || meta.Flags&kept != m.Flags || meta.Tokens != m.Tokens {
+		return false
+	}
+	m.JSON, m.Aux = json, aux
 	return true
 }
 
@@ -329,6 +361,9 @@ func (d *stateDecoder) page(ctx *Context) {
 		d.fail("context %q: %v", ctx.id, err)
 	}
 }
+
+// versionMax leaves room below ring's 48 bits for every append that can still come.
+const versionMax = 1 << 47
 
 // pageSlotSize is ring's.
 const pageSlotSize = 32

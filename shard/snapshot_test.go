@@ -226,29 +226,53 @@ func FuzzLoadMachine(f *testing.F) {
 			require.ErrorAs(t, err, &se)
 			return
 		}
-		var res Result
-		var out []byte
-		for i, ctx := range m.contexts {
-			id := []byte(ctx.id)
-			msgs := []tMsg{text("user", 10), {role: "tool", tokens: -1, parts: []tPart{{"tool_result", "c1", 3}}}}
-			require.NoError(t, m.Apply(uint64(i), encode(BeginAppend(nil, AppendHeader{ID: id}), msgs), &res))
-			var v View
-			ctx.View(&v)
-			out = v.AppendContext(out[:0])
-			out = v.AppendWindow(out[:0], 0)
-			out = v.AppendWindow(out[:0], 3)
-			out = v.AppendTail(out[:0], 10, 1)
-			cur := Cursor{}
-			for range 100 {
-				if _, more := v.NextEvent(nil, &cur, true); !more {
-					break
-				}
-			}
-			require.NoError(t, m.Apply(uint64(i), encode(BeginCompact(nil, AppendHeader{ID: id}), msgs), &res))
-			require.NoError(t, m.Apply(uint64(i), EncodePatchMetadata(nil, id, []byte(`{"a":1}`)), &res))
-		}
-		snapshotOf2(m)
+		exercise(t, m)
 	})
+}
+
+// exercise uses a machine that was loaded from who knows what.
+func exercise(t *testing.T, m *Machine) {
+	var res Result
+	var out []byte
+	for i, ctx := range m.contexts {
+		id := []byte(ctx.id)
+		msgs := []tMsg{text("user", 10), {role: "tool", tokens: -1, parts: []tPart{{"tool_result", "c1", 3}}}}
+		require.NoError(t, m.Apply(uint64(i), encode(BeginAppend(nil, AppendHeader{ID: id}), msgs), &res))
+		var v View
+		ctx.View(&v)
+		out = v.AppendContext(out[:0])
+		out = v.AppendWindow(out[:0], 0)
+		out = v.AppendWindow(out[:0], 3)
+		out = v.AppendTail(out[:0], 10, 1)
+		cur := Cursor{}
+		for range 100 {
+			if _, more := v.NextEvent(nil, &cur, true); !more {
+				break
+			}
+		}
+		require.NoError(t, m.Apply(uint64(i), encode(BeginCompact(nil, AppendHeader{ID: id}), msgs), &res))
+		require.NoError(t, m.Apply(uint64(i), EncodePatchMetadata(nil, id, []byte(`{"a":1}`)), &res))
+	}
+	snapshotOf2(m)
+}
+
+// Snapshots with a few wrong bytes and right checksums are refused, or load as something that works.
+func TestSnapshotMutated(t *testing.T) {
+	raw := rawOf(t, snapshotOf(t, sampleMachine(t)))
+	rng := rand.New(rand.NewPCG(1, 9))
+	loaded := 0
+	for range 3000 {
+		b := slices.Clone(raw)
+		for range 1 + rng.IntN(3) {
+			b[rng.IntN(len(b))] = byte(rng.Uint32())
+		}
+		m, _, err := LoadMachine(bytes.NewReader(wrap(b, 5)))
+		if err == nil {
+			loaded++
+			exercise(t, m)
+		}
+	}
+	t.Logf("%d of 3000 load", loaded)
 }
 
 func snapshotOf2(m *Machine) {
