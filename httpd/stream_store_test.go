@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -127,9 +126,7 @@ func startStreams(t *testing.T, change func(*Config)) *streamServer {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		if err := s.Shutdown(ctx); !errors.Is(err, net.ErrClosed) {
-			require.NoError(t, err)
-		}
+		require.NoError(t, s.Shutdown(ctx))
 		require.ErrorIs(t, <-done, ErrServerClosed)
 	})
 	return s
