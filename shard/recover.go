@@ -17,7 +17,6 @@ type recovered struct {
 
 	snapIndex, snapTerm  uint64
 	applied, appliedTerm uint64
-	lastMs               int64
 
 	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
 	// record carries the commit index of its time, so that the tail stays about one batch long however
@@ -25,9 +24,10 @@ type recovered struct {
 	tail []raft.Entry
 	head int
 
-	logBytes int64
-	res      Result
-	err      error
+	snapBytes int64 // Machine.Bytes of the snapshot
+	logBytes  int64 // of the log behind it
+	res       Result
+	err       error
 }
 
 // entry takes the next record of the group's log. Called in log order.
@@ -255,6 +255,7 @@ func (n *Node) addGroup(r *recovered) error {
 		id: r.id, loop: l, raft: rg, machine: r.machine,
 		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, lastMs: r.machine.LastMs(),
 	}
+	g.snap.state = r.snapBytes
 	g.machine.OnPublish(n.hub.changed)
 	n.groups[r.id] = g
 	l.groups = append(l.groups, g)

@@ -165,5 +165,6 @@ func (n *Node) loadShard(id uint32, name string) (*recovered, int64, error) {
 	}
 	return &recovered{
 		id: id, machine: m, snapIndex: info.Index, snapTerm: info.Term, applied: info.Index, appliedTerm: info.Term,
+		snapBytes: m.Bytes(),
 	}, size, nil
 }

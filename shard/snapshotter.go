@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -15,6 +14,8 @@ type snapState struct {
 	index  uint64
 	term   uint64
 	mark   int64 // logBytes when the capture began
+	state  int64 // Machine.Bytes at the last snapshot
+	next   int64 // Machine.Bytes at the one being taken
 }
 
 // captureStep is how many contexts one pass captures: a few tens of microseconds, so that a snapshot of a
@@ -22,14 +23,15 @@ type snapState struct {
 const captureStep = 64
 
 // maybeSnapshot queues the group when a snapshot is due: the log since the last one has outgrown both the
-// configured least and the state itself. With a state that only grows, each snapshot is thus at least
-// twice as long as the one before, so that all of them together cost at most twice the last one's bytes.
+// configured least and the state that the last one wrote. A state that only grows is thus about twice as
+// long at each snapshot as at the one before, so that all of them together cost at most twice the last
+// one's bytes; a state that does not grow is written at most once per its own size of log.
 func (g *group) maybeSnapshot() {
 	bytes := g.machine.Bytes()
 	if old := g.stateBytes.Swap(bytes); old != bytes {
 		g.loop.node.stats.stateBytes.Add(bytes - old)
 	}
-	due := g.logBytes >= max(g.loop.node.opt.SnapshotBytes, bytes)
+	due := g.logBytes >= max(g.loop.node.opt.SnapshotBytes, g.snap.state)
 	if (due || g.snap.wanted && g.logBytes > 0) && !g.snap.busy && g.applied > 0 {
 		g.snap.busy = true
 		g.loop.node.snaps.queue(g)
@@ -38,21 +40,18 @@ func (g *group) maybeSnapshot() {
 
 // snapshotter takes the node's snapshots, one at a time, so that they cost a bounded share of the disk.
 type snapshotter struct {
-	node     *Node
-	jobs     chan *group
-	captured chan *Captured
-	stop     chan struct{}
-	done     chan struct{}
-	once     sync.Once
+	node *Node
+	jobs chan *group
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
 }
 
 func newSnapshotter(n *Node) *snapshotter {
 	return &snapshotter{
 		node: n,
 		jobs: make(chan *group, Shards), // a group is queued at most once
-		// Unbuffered would leave a loop waiting; one place is enough for one snapshot at a time.
-		captured: make(chan *Captured, 1),
-		stop:     make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -85,8 +84,6 @@ func (s *snapshotter) run() {
 	}
 }
 
-var errStopping = errors.New("the node is stopping")
-
 // snapshot takes one snapshot of g from capture to the truncation of its log.
 //
 // Order is everything: the file is complete and durable under its final name (file synced, renamed,
@@ -95,15 +92,16 @@ var errStopping = errors.New("the node is stopping")
 // complete file and all the log behind it.
 func (s *snapshotter) snapshot(g *group) error {
 	l := g.loop
+	captured := make(chan *Captured, 1) // one place: the loop never waits, even if nobody is left to take it
 	l.box.do(func() {
 		g.snap.wanted = false
-		g.snap.index, g.snap.term, g.snap.mark = g.applied, g.appliedTerm, g.logBytes
+		g.snap.index, g.snap.term, g.snap.mark, g.snap.next = g.applied, g.appliedTerm, g.logBytes, g.machine.Bytes()
 		g.machine.BeginSnapshot(g.applied, g.appliedTerm)
-		s.capture(g)
+		g.capture(captured)
 	})
 	var c *Captured
 	select {
-	case c = <-s.captured:
+	case c = <-captured:
 	case <-s.stop:
 		return nil
 	}
@@ -120,6 +118,7 @@ func (s *snapshotter) snapshot(g *group) error {
 		b.marks = append(b.marks, batchMark{group: g, then: func() {
 			g.raft.Compact(g.snap.index, g.snap.term)
 			g.logBytes -= g.snap.mark
+			g.snap.state = g.snap.next
 			g.snap.busy = false
 			close(settled)
 		}})
@@ -139,12 +138,12 @@ func (s *snapshotter) snapshot(g *group) error {
 
 // capture takes the next contexts into the snapshot, and comes back for more through the mailbox, so that
 // requests get their turn in between.
-func (s *snapshotter) capture(g *group) {
+func (g *group) capture(done chan<- *Captured) {
 	if c := g.machine.CaptureSome(captureStep); c != nil {
-		s.captured <- c
+		done <- c
 		return
 	}
-	g.loop.box.do(func() { s.capture(g) })
+	g.loop.box.do(func() { g.capture(done) })
 }
 
 // requestSnapshots is the WAL's call for help: these groups pin its oldest segments.

@@ -74,7 +74,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 
 	srv := httpd.New(httpd.Config{
 		Store: node, Counter: cfg.counter, NodeName: dir.Identity.Name, Version: version,
-		APIKey:    cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
+		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
 		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node) },
 	})
 	served := make(chan error, 1)
