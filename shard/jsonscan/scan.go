@@ -287,6 +287,11 @@ func scanString(b []byte, i int) (int, Code) {
 		default:
 			// A run of non-ASCII: stay here, most text that has one such character has many.
 			for i < len(b) && b[i] >= 0x80 {
+				// Most of what is not ASCII or Latin has three bytes; 0xe0 and 0xed have rules of their own.
+				if r := b[i:]; len(r) >= 3 && r[0]&0xf0 == 0xe0 && r[0] != 0xe0 && r[0] != 0xed && r[1]&0xc0 == 0x80 && r[2]&0xc0 == 0x80 {
+					i += 3
+					continue
+				}
 				n := runeLen(b, i)
 				if n == 0 {
 					return i, BadUTF8
