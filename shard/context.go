@@ -82,10 +82,10 @@ func (c *Context) View(v *View) {
 	v.ctx = c
 }
 
-// ID returns the id of the context that v shows.
 // Reset empties v, so that it keeps no pages in memory.
 func (v *View) Reset() { *v = View{} }
 
+// ID returns the id of the context that v shows.
 func (v *View) ID() string { return v.ctx.id }
 
 // CreatedMs returns when the context was made, in Unix ms.

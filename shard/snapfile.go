@@ -39,7 +39,7 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 // but a temporary file is left behind, which the next start removes.
 func (s *snapshotter) write(shard uint32, c *Captured) (name string, size int64, err error) {
 	disk, dir := s.node.opt.FS, snapDir(s.node.opt.Dir)
-	name = snapName(shard, c.Index())
+	name = snapName(shard, c.Info().Index)
 	tmp, final := filepath.Join(dir, name+tmpSuffix), filepath.Join(dir, name)
 	if err := disk.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", 0, err

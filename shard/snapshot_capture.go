@@ -24,10 +24,8 @@ type capturedContext struct {
 	keys      []keyEntry
 }
 
-// Shard, Index and Term name what the snapshot holds.
-func (c *Captured) Shard() uint32 { return c.info.Shard }
-func (c *Captured) Index() uint64 { return c.info.Index }
-func (c *Captured) Term() uint64  { return c.info.Term }
+// Info names what the snapshot holds: shard, index, term.
+func (c *Captured) Info() SnapshotInfo { return c.info }
 
 // SetMeta stores opaque bytes, at most SnapshotMetaMax, in the snapshot's header. They are copied.
 func (c *Captured) SetMeta(meta []byte) {

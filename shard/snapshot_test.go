@@ -62,7 +62,7 @@ func TestSnapshotGolden(t *testing.T) {
 	m.BeginSnapshot(m.index, 3)
 	c := m.CaptureSome(math.MaxInt)
 	require.NotNil(t, c)
-	require.Equal(t, [3]uint64{17, m.index, 3}, [3]uint64{uint64(c.Shard()), c.Index(), c.Term()})
+	require.Equal(t, [3]uint64{17, m.index, 3}, [3]uint64{uint64(c.Info().Shard), c.Info().Index, c.Info().Term})
 	c.SetMeta([]byte("membership"))
 	var b bytes.Buffer
 	_, err := c.WriteTo(&b)

@@ -176,6 +176,9 @@ func mapNames(f *ast.File) map[string]bool {
 	return names
 }
 
+// selfEvident methods implement interfaces that every Go programmer knows.
+var selfEvident = map[string]bool{"String": true, "Error": true}
+
 // TestExportedAreDocumented wants a doc comment on every exported top-level function and type of the
 // product packages.
 func TestExportedAreDocumented(t *testing.T) {
@@ -187,7 +190,7 @@ func TestExportedAreDocumented(t *testing.T) {
 		for _, d := range s.file.Decls {
 			switch d := d.(type) {
 			case *ast.FuncDecl:
-				if d.Name.IsExported() && d.Doc == nil && exportedReceiver(d) {
+				if d.Name.IsExported() && d.Doc == nil && exportedReceiver(d) && !selfEvident[d.Name.Name] {
 					t.Errorf("%s: exported %s has no doc comment", fset.Position(d.Pos()), d.Name.Name)
 				}
 			case *ast.GenDecl:
