@@ -109,7 +109,7 @@ func TestEventsGap(t *testing.T) {
 	require.Equal(t, fmt.Sprintf(`{"type":"gap","expected":11,"actual":%d}`, first), events[0])
 	version := first + 1 // one compaction before
 	require.Equal(t, messageEvent(version, first), events[1])
-	require.Equal(t, fmt.Sprintf(`{"type":"compaction","version":202,"range":{"from_seq":1,"to_seq":200}}`), events[len(events)-2])
+	require.Equal(t, `{"type":"compaction","version":202,"range":{"from_seq":1,"to_seq":200}}`, events[len(events)-2])
 
 	// One that resumes knows its version only: expected is no later than what it lacks.
 	for _, c := range []struct{ version, expected uint64 }{{0, 1}, {10, 11}, {49, 50}, {50, 51}} {

@@ -132,19 +132,18 @@ type modelEvent struct {
 }
 
 type modelContext struct {
-	config    Config
-	dead      bool
-	version   uint64
-	log       []modelMsg
-	window    []modelMsg
-	cutCalls  bool
-	sumFrom   uint64
-	sumTo     uint64
-	events    []modelEvent
-	lastComp  *modelEvent
-	keys      []modelKey
-	archived  uint64
-	updatedMs int64
+	config   Config
+	dead     bool
+	version  uint64
+	log      []modelMsg
+	window   []modelMsg
+	cutCalls bool
+	sumFrom  uint64
+	sumTo    uint64
+	events   []modelEvent
+	lastComp *modelEvent
+	keys     []modelKey
+	archived uint64
 }
 
 type modelKey struct {

@@ -28,8 +28,7 @@ type rig struct {
 
 // liveStream is a stream that reads after every command.
 type liveStream struct {
-	cur   Cursor
-	shown []string
+	cur Cursor
 }
 
 func newRig(t *testing.T, seed uint64) *rig {
