@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"fastpaca/shard"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -86,14 +88,18 @@ func TestAnswersAreDocumented(t *testing.T) {
 }
 
 // notReady is a store that starts.
-type notReady struct{ *streamStore }
+type notReady struct{ Store }
 
 func (notReady) Ready() (bool, string) { return false, "raft_sync" }
+
+func (notReady) Status() shard.Status {
+	return shard.Status{Groups: []shard.GroupStatus{{Shard: 0, Leading: true, Term: 1}, {Shard: 1}}}
+}
 
 func TestHealthWhileStarting(t *testing.T) {
 	o := loadOpenAPI(t)
 	s := startStreams(t, func(c *Config) {
-		c.Store = notReady{c.Store.(*streamStore)}
+		c.Store = notReady{c.Store}
 		c.APIKey = "secret" // health and metrics stay open
 	})
 	status, h, body := s.get(t, "/health/ready", nil)

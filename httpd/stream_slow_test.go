@@ -145,3 +145,21 @@ func TestStreamShutdownWithStalledClients(t *testing.T) {
 		}
 	}
 }
+
+// Even when the server has stopped waiting, the kernel delivers what it was given.
+func TestStreamSlowConsumerAfterLinger(t *testing.T) {
+	s := startStreams(t, func(c *Config) {
+		c.Streams.StallTimeout, c.Streams.Linger = 100*time.Millisecond, 10*time.Millisecond
+	})
+	s.store.create("c")
+	c := s.dialBuffered(t, "c", "", smallBuffer)
+	for range 200 {
+		s.store.append("c", 1, 30_000)
+	}
+	require.Eventually(t, func() bool {
+		return s.closedFor(causeSlow) == 1 && s.metrics.streams.open[kindWS].Load() == 0 && s.metrics.connections.Load() == 0
+	}, testWait, time.Millisecond)
+	code, reason := c.closeCode()
+	require.Equal(t, 1008, code)
+	require.Equal(t, "slow_consumer", reason)
+}

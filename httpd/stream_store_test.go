@@ -6,7 +6,6 @@ import (
 	"net"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,52 +15,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// streamStore is a Store on real shard machines, without log and disk: Do applies at once.
-type streamStore struct {
-	mu       sync.Mutex
-	index    uint64
-	machines [shard.Shards]*shard.Machine
-}
+// streamStore is a Store that tests write to directly.
+type streamStore struct{ Store }
 
+// newStreamStore is one on state machines without log and disk: Do applies at once, and wakes the streams itself.
 func newStreamStore() *streamStore {
-	f := &streamStore{}
-	for i := range f.machines {
-		f.machines[i] = shard.NewMachine(uint32(i))
-		f.machines[i].OnPublish((*shard.Context).WakeSubscribers)
+	m := newMemoryStore()
+	for i := range m.shards {
+		m.shards[i].machine.OnPublish((*shard.Context).WakeSubscribers)
 	}
-	return f
+	return &streamStore{m}
 }
 
-func (f *streamStore) Do(n uint32, r *shard.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.index++
-	shard.StampTime(r.Cmd, time.Now().UnixMilli())
-	if err := f.machines[n].Apply(f.index, r.Cmd, &r.Result); err != nil {
-		panic(err)
-	}
-}
-
-func (f *streamStore) Read(id []byte, v *shard.View) shard.Code {
-	c, code := f.Context(id)
-	if code == shard.CodeOK {
-		c.View(v)
-	}
-	return code
-}
-
-func (f *streamStore) Context(id []byte) (*shard.Context, shard.Code) {
-	c := f.machines[shard.Of(id)].Lookup(id)
-	if c == nil {
-		return nil, shard.CodeNotFound
-	}
-	return c, shard.CodeOK
-}
-
-func (f *streamStore) Ready() (bool, string) { return true, "" }
-func (f *streamStore) Stats(s *shard.Stats)  { *s = shard.Stats{} }
-func (f *streamStore) Status() shard.Status {
-	return shard.Status{Groups: []shard.GroupStatus{{Shard: 0, Leading: true, Term: 1}, {Shard: 1}}}
+// newNodeStore is one on a whole node with its disk.
+func newNodeStore(t *testing.T) *streamStore {
+	n, err := shard.Open(shard.Options{Dir: t.TempDir(), SegmentBytes: 4 << 20})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, n.Close()) })
+	require.Eventually(t, func() bool { ok, _ := n.Ready(); return ok }, testWait, time.Millisecond)
+	return &streamStore{n}
 }
 
 func (f *streamStore) do(id string, cmd []byte) shard.Result {
@@ -113,7 +85,11 @@ type streamServer struct {
 func startStreams(t *testing.T, change func(*Config)) *streamServer {
 	t.Helper()
 	checkGoroutines(t)
-	store := newStreamStore()
+	return startStreamsOn(t, newStreamStore(), change)
+}
+
+func startStreamsOn(t *testing.T, store *streamStore, change func(*Config)) *streamServer {
+	t.Helper()
 	cfg := testConfig(t, store)
 	if change != nil {
 		change(&cfg)
