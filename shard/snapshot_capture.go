@@ -86,8 +86,8 @@ func (c *Captured) take(ctx *Context) {
 	item.keys = ctx.keys.snapshot()
 }
 
-// WriteTo writes the snapshot. Equal states give equal bytes on machines of one architecture, and equal
-// raw bytes (SnapshotInfo.RawCRC) on all. It can be called once, on any goroutine.
+// WriteTo writes the snapshot. Equal states give equal bytes, on every architecture. It can be called once,
+// on any goroutine: it lets go of the captured pages as it writes them.
 func (c *Captured) WriteTo(w io.Writer) (int64, error) {
 	out := newChunkWriter(w, &c.info)
 	e := stateEncoder{out: out}

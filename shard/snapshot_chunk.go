@@ -18,8 +18,9 @@ import (
 //	trailer  0 u32 | 24 u32 | crc u32 | contexts u64 | raw bytes u64 | raw crc u32 | 0 u32
 //
 // Every crc is CRC-32C: the header's over what is before it, a chunk's and the trailer's over its two
-// lengths and what follows the crc. The raw crc runs over all raw bytes of all chunks; since it does not depend on
-// the compressor, replicas at one index can compare it. A file without its trailer is not a snapshot.
+// lengths and what follows the crc. The raw crc runs over all raw bytes of all chunks: replicas can compare
+// it at one index. A file without its trailer is not a snapshot. snapshot_block.go says why our own
+// encoder writes the blocks; s2.Decode reads them.
 const (
 	snapshotMagic   = "fastpaca"
 	snapshotVersion = 1
