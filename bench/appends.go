@@ -136,6 +136,7 @@ func (b *bench) appendsAt(durable *server, conns int) error {
 		b.claim(id+".rate", what, scale(ratios, 100), "%", atLeast(70))
 	case 64, 256:
 		b.claim(id+".rate", what, scale(ratios, 100), "%", atLeast(75))
+		b.rep.Fact(id+".cpu", what+", by processor time alone", 100*byProcessor(f, o), "%")
 		b.claim(id+".p99", fmt.Sprintf("appends, %d connections, p99 against the durable floor's", conns), tails, "x", atMost(2))
 	default:
 		b.rep.Fact(id+".rate", what, 100*hist.Median(ratios), "%")

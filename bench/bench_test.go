@@ -82,6 +82,13 @@ func TestSampleSum(t *testing.T) {
 	require.False(t, ok)
 }
 
+func TestByProcessor(t *testing.T) {
+	f := []report.Round{{ServerCPU: 10, ClientCPU: 5}}
+	o := []report.Round{{ServerCPU: 14, ClientCPU: 6}}
+	require.Equal(t, 0.75, byProcessor(f, o))
+	require.Zero(t, byProcessor(f, nil))
+}
+
 func TestPick(t *testing.T) {
 	all, err := pick("")
 	require.NoError(t, err)

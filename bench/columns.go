@@ -69,3 +69,14 @@ func (b *bench) claimAtScale(id, what string, rounds []float64, unit string, t t
 	}
 	b.claim(id, what, rounds, unit, t)
 }
+
+// byProcessor is the ratio of throughputs that processor time alone allows where the cores are the limit: what a
+// request costs server and client with the floor, over what it costs with ours. A noisy neighbour that takes the cores
+// away for a while changes the rates, but hardly this.
+func byProcessor(floor, ours []report.Round) float64 {
+	o := hist.Median(cpus(ours)) + hist.Median(clientCPUs(ours))
+	if o == 0 {
+		return 0
+	}
+	return (hist.Median(cpus(floor)) + hist.Median(clientCPUs(floor))) / o
+}

@@ -67,6 +67,7 @@ func reads(b *bench) error {
 			b.rep.Row(name, report.Number(float64(o[0].BodyBytes)/float64(max(o[0].Requests, 1)), ""), num(rates(f)), num(rates(o)),
 				report.Number(100*hist.Median(ratios), "%"), num(p50s(f)), num(p50s(o)), num(p99s(f)), num(p99s(o)), num(cpus(f)), num(cpus(o)), num(clientCPUs(o)))
 			id := fmt.Sprintf("reads.%s.%d", kind, h.n)
+			b.rep.Fact(id+".cpu", name+", of the floor by processor time alone", 100*byProcessor(f, o), "%")
 			b.claim(id, name+", of the floor", scale(ratios, 100), "%", atLeast(80))
 			relative[fmt.Sprint(kind, h.n)] = ratios
 			costs[fmt.Sprint(kind, h.n)] = cpus(o)
