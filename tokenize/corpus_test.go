@@ -36,7 +36,7 @@ func TestCorpus(t *testing.T) {
 				compareAll(t, line)
 			}
 			step := 3
-			if testing.Short() {
+			if raceEnabled || testing.Short() {
 				step = 31
 			}
 			for i, n := 0, 1; i < len(text); i, n = i+step, n%40+1 {

@@ -37,8 +37,8 @@ func TestEveryCodePoint(t *testing.T) {
 			if step = 16; lo < 0x20000 || lo >= 0xE0000 && lo < 0xE0200 {
 				step = 1
 			}
-			if testing.Short() {
-				step *= 7
+			if raceEnabled || testing.Short() {
+				step *= 23
 			}
 			buf = buf[:0]
 			for r := lo; r < lo+batch*step && r <= unicode.MaxRune; r += step {
@@ -72,10 +72,7 @@ func TestRandomMixes(t *testing.T) {
 		{"\x80", "\xbf", "\xc0", "\xc2", "\xc3\xa9", "\xe0\xa0", "\xe6\xbc\xa2", "\xed\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbd", "\xf0\x9f\x98\x80", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf8", "\xff", "a", " ", "A", "\n", "1"},
 		{"A", "b", "\u0301", "漢", "ʰ", " ", "!", "\U0001f600", "\u200d", "\ufe0f", "\U0001f1e9", "\U0001f3fd", "\n", "/", "//", "-"},
 	}
-	n := 60_000
-	if testing.Short() {
-		n = 5_000
-	}
+	n := cases(100_000)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var buf []byte
 	failures := 0
@@ -100,10 +97,7 @@ func TestRandomMixes(t *testing.T) {
 func TestRandomBytes(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 4))
-	n := 3000
-	if testing.Short() {
-		n = 300
-	}
+	n := cases(3000)
 	for i := range n {
 		buf := make([]byte, rnd.IntN(200))
 		switch i % 3 {

@@ -24,3 +24,28 @@ func FuzzCount(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMerge gives pieces that no scanner makes to both ways of merging, with windows of any size.
+func FuzzMerge(f *testing.F) {
+	for _, w := range worstCases {
+		f.Add(repeated(w.unit, 200), uint8(40), uint8(9))
+	}
+	f.Fuzz(func(t *testing.T, piece []byte, window, margin uint8) {
+		if len(piece) == 0 || len(piece) > 1024 {
+			return
+		}
+		for i := range encodings {
+			table := &encodings[i].ours().bpe.pairs
+			want := len(table.mergeByDefinition(piece))
+			got := newMerger(table).count(piece, 1+int(window), int(margin))
+			if got != want {
+				t.Errorf("%s: %+q in windows of %d (margin %d): %d tokens, want %d", encodings[i].name, piece, 1+int(window), margin, got, want)
+			}
+			if len(piece) <= shortPiece {
+				if got := table.mergeShort(piece); got != want {
+					t.Errorf("%s: %+q: %d tokens, want %d", encodings[i].name, piece, got, want)
+				}
+			}
+		}
+	})
+}

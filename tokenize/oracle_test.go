@@ -60,3 +60,11 @@ func compareAll(t testing.TB, text []byte) bool {
 	}
 	return ok
 }
+
+// cases is n, or a twentieth of it with -short or -race: these repeat one thing, on one goroutine.
+func cases(n int) int {
+	if raceEnabled || testing.Short() {
+		return n / 20
+	}
+	return n
+}

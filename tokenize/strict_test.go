@@ -73,14 +73,14 @@ func TestExpressionsAsWritten(t *testing.T) {
 		}
 		rnd := rand.New(rand.NewPCG(9, 10))
 		alphabet := []string{" ", "  ", "\t", "\n", "\r", "\r\n", "\u00a0", "\u3000", "\u0085", "\x7f", "a", "A", "'s", ".", "/", "1", "漢", "\u0301", "\xff"}
-		for range 10_000 {
+		for range cases(10_000) {
 			var b strings.Builder
 			for range 1 + rnd.IntN(12) {
 				b.WriteString(alphabet[rnd.IntN(len(alphabet))])
 			}
 			w.compare(t, b.String())
 		}
-		for r := rune(0); r <= unicode.MaxRune; r += 1 + r/400 {
+		for r := rune(0); r <= unicode.MaxRune; r += 1 + r/rune(cases(400)) {
 			w.compare(t, "a"+string(r)+"B"+string(r)+" "+string(r)+"\n"+string(r)+"1")
 		}
 	}
