@@ -137,6 +137,10 @@ func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
 			_ = w.o.FS.Remove(path) // what is left here is removed by the next start
 		}
 	}()
+	// A full disk shows here and at once, while there is still much room in the active segment.
+	if err := f.Allocate(size); err != nil {
+		return spare{}, fmt.Errorf("wal: reserving %d bytes for %s: %w", size, path, err)
+	}
 	zeros := make([]byte, min(zeroChunk, size))
 	began := w.o.Now()
 	for off := int64(0); off < size; {

@@ -472,31 +472,41 @@ func (r *recovery) seal() error {
 		g := &w.tab.groups[i]
 		g.hs.Commit = min(g.hs.Commit, g.last())
 	}
+	if w.pool.len() == 0 {
+		r.trim(newest) // on a full disk, its bytes may be those that the next segment needs
+	}
 	if err := w.firstSegment(newest); err != nil {
 		return err
 	}
-	if w.act.file == nil {
-		return nil // no space yet
-	}
-	// Give the rest of the sealed file back: a node that restarts again and again would otherwise leave a
-	// whole segment each time. Nothing beyond its end is ever read again, now that the next header is
-	// durable.
-	if size := alignUp(newest.end, blockBytes); size < newest.size {
-		if err := newest.file.Truncate(size); err != nil {
-			w.o.Logf("wal_truncate_failed", "path", newest.path, "error", err.Error())
-			return nil
-		}
-		w.tab.mu.Lock()
-		for i := range w.tab.segs {
-			if w.tab.segs[i].id == newest.h.id {
-				w.tab.segs[i].size = size
-				w.tab.bytes -= newest.size - size
-			}
-		}
-		w.count.live.Store(w.tab.bytes)
-		w.tab.mu.Unlock()
+	if w.act.file != nil {
+		r.trim(newest)
 	}
 	return nil
+}
+
+// trim gives the rest of the sealed file back: a node that restarts again and again would otherwise leave
+// a whole segment each time. The tail has been judged and what is before it is durable, so that nothing
+// beyond it will ever be looked at again.
+func (r *recovery) trim(s *foundSegment) {
+	w := r.w
+	size := alignUp(s.end, blockBytes)
+	if size >= s.size {
+		return
+	}
+	if err := s.file.Truncate(size); err != nil {
+		w.o.Logf("wal_truncate_failed", "path", s.path, "error", err.Error())
+		return
+	}
+	w.tab.mu.Lock()
+	for i := range w.tab.segs {
+		if w.tab.segs[i].id == s.h.id {
+			w.tab.segs[i].size = size
+			w.tab.bytes -= s.size - size
+		}
+	}
+	w.count.live.Store(w.tab.bytes)
+	w.tab.mu.Unlock()
+	s.size = size
 }
 
 // listUnneeded puts the segments below the needed ones at the front of the table. A gap ends the search:

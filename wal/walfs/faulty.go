@@ -18,12 +18,13 @@ const (
 	OpWrite
 	OpSync
 	OpTruncate
+	OpAllocate
 	OpSize
 )
 
 // String returns the call's name.
 func (o Op) String() string {
-	names := [...]string{"?", "mkdir", "create", "open", "rename", "remove", "list", "syncdir", "read", "write", "sync", "truncate", "size"}
+	names := [...]string{"?", "mkdir", "create", "open", "rename", "remove", "list", "syncdir", "read", "write", "sync", "truncate", "allocate", "size"}
 	if int(o) < len(names) {
 		return names[o]
 	}
@@ -190,6 +191,10 @@ func (f *faultyFile) Sync() error {
 
 func (f *faultyFile) Truncate(size int64) error {
 	return f.fs.do(Call{Op: OpTruncate, Path: f.path}, func() error { return f.inner.Truncate(size) })
+}
+
+func (f *faultyFile) Allocate(size int64) error {
+	return f.fs.do(Call{Op: OpAllocate, Path: f.path}, func() error { return f.inner.Allocate(size) })
 }
 
 func (f *faultyFile) Size() (n int64, err error) {

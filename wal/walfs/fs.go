@@ -24,6 +24,10 @@ type File interface {
 	// Sync makes the file's bytes and size durable (fdatasync). After an error nothing may be assumed
 	// about any byte written since the last success: the page cache can no longer be believed.
 	Sync() error
+	// Allocate reserves space for size bytes at once, so that a full disk shows before they are written,
+	// and may grow the file. It does not make writes free of metadata. Where a system cannot, it does
+	// nothing.
+	Allocate(size int64) error
 	// Truncate sets the size; a larger size reads as zeros.
 	Truncate(size int64) error
 	// Size returns the size in bytes.

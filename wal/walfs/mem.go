@@ -281,6 +281,13 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
+func (f *memFile) Allocate(size int64) error {
+	if now, err := f.Size(); err != nil || now >= size {
+		return err
+	}
+	return f.Truncate(size)
+}
+
 func (f *memFile) Truncate(size int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

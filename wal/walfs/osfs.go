@@ -86,6 +86,13 @@ func (o osFile) Size() (int64, error) {
 	return st.Size(), nil
 }
 
+func (o osFile) Allocate(size int64) error {
+	if err := fallocate(o.f, size); err != nil {
+		return &os.PathError{Op: "fallocate", Path: o.f.Name(), Err: err}
+	}
+	return nil
+}
+
 func (o osFile) Sync() error {
 	if err := fdatasync(o.f); err != nil {
 		return &os.PathError{Op: "fdatasync", Path: o.f.Name(), Err: err}

@@ -19,3 +19,16 @@ func fdatasync(f *os.File) error {
 		}
 	}
 }
+
+// fallocate reserves blocks. A file system that cannot says so, and gets the space as it is written.
+func fallocate(f *os.File, size int64) error {
+	for {
+		switch err := unix.Fallocate(int(f.Fd()), 0, 0, size); err {
+		case unix.EINTR:
+		case unix.EOPNOTSUPP, unix.ENOSYS:
+			return nil
+		default:
+			return err
+		}
+	}
+}
