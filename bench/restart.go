@@ -59,7 +59,7 @@ func restart(b *bench) error {
 	type pass struct{ readMBs, readyMBs, share, seconds, replay float64 }
 	var passes []pass
 	var after proc.Memory
-	rounds := b.pickInt(3, 2)
+	rounds := b.pickInt(3, 1)
 	for round := range rounds {
 		b.stepOf(0.6/float64(rounds), "kill -9 and cold start, round %d", round+1)
 		s.Kill()
