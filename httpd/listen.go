@@ -35,18 +35,24 @@ type listener struct {
 	group     sync.WaitGroup
 	closed    chan struct{}
 	once      sync.Once
+	swept     chan struct{} // closed when the connections are, by closeConns
+	sweptOnce sync.Once
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
 func newListener(s *Server, ln net.Listener) *listener {
-	return &listener{
+	l := &listener{
 		Listener: ln, s: s,
 		rejecting: make(chan struct{}, maxRejecting),
 		closed:    make(chan struct{}),
+		swept:     make(chan struct{}),
 		conns:     make(map[*conn]struct{}),
 	}
+	l.group.Add(1)
+	go l.sweep()
+	return l
 }
 
 // Accept returns the next connection that there is room for.
@@ -102,8 +108,9 @@ func (l *listener) Close() (err error) {
 	return err
 }
 
-// closeConns closes what is still open, and waits for the goroutines of reject.
+// closeConns closes what is still open, and waits for the goroutines of the listener.
 func (l *listener) closeConns() {
+	l.sweptOnce.Do(func() { close(l.swept) })
 	l.mu.Lock()
 	open := make([]*conn, 0, len(l.conns))
 	for c := range l.conns {
@@ -147,6 +154,9 @@ type conn struct {
 	l      *listener
 	linger atomic.Bool
 	once   sync.Once
+
+	read, write lazyDeadline
+	direct      atomic.Bool // deadlines go to the connection at once: it belongs to a stream
 }
 
 func (c *conn) Read(b []byte) (int, error) {

@@ -140,7 +140,8 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	if s.draining.Load() {
 		s.mu.Unlock()
-		ln.Close()
+		l.Close()
+		l.closeConns()
 		return ErrServerClosed
 	}
 	s.listeners = append(s.listeners, l)
