@@ -61,7 +61,7 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
 // dispatch checks what does not depend on the route, in the order in which it helps a client most: the
 // key, the path, the method, the id. Then it calls the route's handler.
 func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
-	path := ctx.URI().PathOriginal()
+	path, _ := target(ctx)
 	route, rawID := match(path)
 	w.route = route
 	if s.auth != nil && isAPI(path) && !s.authorized(&ctx.Request.Header) {

@@ -56,7 +56,8 @@ func decodeQuery(buf *[64]byte, raw []byte) []byte {
 // 400 invalid_query and returns false.
 func queryInt(ctx *fasthttp.RequestCtx, name string, low, high, def int64) (n int64, ok bool) {
 	var buf [64]byte
-	value, count := parameter(&buf, ctx.URI().QueryString(), name)
+	_, query := target(ctx)
+	value, count := parameter(&buf, query, name)
 	switch {
 	case count == 0:
 		return def, true
@@ -82,7 +83,8 @@ func queryInt(ctx *fasthttp.RequestCtx, name string, low, high, def int64) (n in
 // ?budget_tokens=&if_version=. given says whether it has a value.
 func queryOptional(ctx *fasthttp.RequestCtx, name string, low, high int64) (n int64, given, ok bool) {
 	var buf [64]byte
-	if value, count := parameter(&buf, ctx.URI().QueryString(), name); count == 0 || count == 1 && len(value) == 0 {
+	_, query := target(ctx)
+	if value, count := parameter(&buf, query, name); count == 0 || count == 1 && len(value) == 0 {
 		return 0, false, true
 	}
 	n, ok = queryInt(ctx, name, low, high, 0)
