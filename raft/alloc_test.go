@@ -53,8 +53,7 @@ func TestReplicationAllocatesNothing(t *testing.T) {
 		groups[i], err = New(fill(Config{ID: uint64(i + 1), RetainBytes: 4 << 10}), voters(1, 2, 3))
 		require.NoError(t, err)
 	}
-	var run func(i int)
-	run = func(i int) {
+	run := func(i int) {
 		g, rd := groups[i], &rds[i]
 		for g.HasReady() {
 			g.Ready(rd)

@@ -89,6 +89,7 @@ type Restored struct {
 	// group neither votes nor campaigns until it has fetched the log up to DamagedTo (the last index
 	// it may ever have acknowledged) from a leader. DamagedTo 0 means not known: then only an entry
 	// of a later term than HardState.Term heals it (ask the leader for a transfer to get one).
+	// A restart before Status().Damaged is false is damaged again: the shell keeps that note itself.
 	//
 	// HardState must be the newest that ever was durable: a vote forgotten is a vote given twice. A node
 	// that may have lost its hard state is not damaged but wiped: it needs a new incarnation (another

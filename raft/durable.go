@@ -92,6 +92,7 @@ func (g *Group) Persisted(m Mark) {
 		n++
 	}
 	d.flights.pop(n)
+	g.maybeHeal()
 	if g.installSeq != 0 && g.installSeq <= d.doneSeq {
 		g.installing, g.installSeq = false, 0
 	}

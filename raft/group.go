@@ -43,6 +43,7 @@ type Group struct {
 	damaged          bool
 	damagedTo        uint64
 	damagedTerm      uint64
+	healAt           uint64 // damaged: healed when the log is durable up to here; 0 not known yet
 	installing       bool   // a snapshot was taken in and is not durable yet
 	installSeq       uint64 // the submission that makes it durable, 0 not handed out yet
 

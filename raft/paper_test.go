@@ -201,6 +201,26 @@ func TestPaperOneVotePerTerm(t *testing.T) {
 	require.False(t, sent[1].Reject)
 }
 
+// "Before responding to RPCs, a server must update its persistent state: currentTerm, votedFor, log[]."
+// (paper figure 2)
+func TestPaperVoteIsDurableBeforeTheAnswer(t *testing.T) {
+	for _, term := range []uint64{5, 6} {
+		g := withLog(t, 3, 5, 1)
+		step(t, g, Message{Type: MsgVote, From: 2, Term: term, Index: 1, LogTerm: 1})
+		var rd Ready
+		g.Ready(&rd)
+		require.True(t, rd.StateChanged && rd.MustSync)
+		require.Equal(t, HardState{Term: term, Vote: 2}, rd.HardState)
+		require.Empty(t, rd.Messages)
+		mark := rd.Mark
+		g.Ready(&rd)
+		require.Empty(t, rd.Messages)
+		g.Persisted(mark)
+		g.Ready(&rd)
+		require.Equal(t, []MessageType{MsgVoteResp}, types(rd.Messages))
+	}
+}
+
 // "While waiting for votes, a candidate may receive an AppendEntries RPC from another server claiming
 // to be leader. If the leader's term is at least as large as the candidate's current term, then the
 // candidate recognizes the leader as legitimate and returns to follower state." (paper 5.2)
@@ -309,6 +329,11 @@ func TestPaperFollowerCommits(t *testing.T) {
 		_, committed := settle(t, g)
 		require.Len(t, committed, int(min(commit, 3)), "no further than what the append vouches for")
 	}
+	// "commitIndex = min(leaderCommit, index of last new entry)" (paper figure 2): what follows here may
+	// be somebody else's.
+	g := withLog(t, 3, 2, 1, 2, 2)
+	step(t, g, Message{Type: MsgAppend, From: 2, Term: 3, Index: 1, LogTerm: 1, Commit: 3})
+	require.EqualValues(t, 1, g.Commit())
 }
 
 // "If the follower does not find an entry in its log with the same index and term, then it refuses the

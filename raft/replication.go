@@ -246,18 +246,28 @@ func (g *Group) truncate(index uint64) {
 	g.log.truncate(index)
 	g.durable.truncated(index)
 	g.confTruncated(index)
+	if g.healAt >= index {
+		g.healAt = 0
+	}
 }
 
-// matched notes that the log up to index equals the leader's, which is what heals a damaged group:
-// either everything it may have acknowledged is back, or a leader it had no part in electing
-// has an entry of its own term here, and so had everything committed before.
+// matched notes that the log up to index equals the leader's, which is what heals a damaged group once
+// it is durable: either everything it may have acknowledged is back, or a leader it had no part in
+// electing has an entry of its own term here, and so had everything committed before.
 func (g *Group) matched(index uint64) {
-	if !g.damaged {
+	if !g.damaged || g.healAt != 0 {
 		return
 	}
 	t, ok := g.log.term(index)
 	if g.damagedTo > 0 && index >= g.damagedTo || ok && t > g.damagedTerm {
-		g.damaged = false
+		g.healAt = index
+		g.maybeHeal()
+	}
+}
+
+func (g *Group) maybeHeal() {
+	if g.healAt != 0 && g.log.stable >= g.healAt {
+		g.damaged, g.healAt = false, 0
 	}
 }
 

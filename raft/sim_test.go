@@ -33,7 +33,7 @@ func TestSimulation(t *testing.T) {
 	var total simStats
 	for seed := first; seed <= last; seed++ {
 		s := newSim(seed, *simTrace)
-		if err := s.play(8000); err != nil {
+		if err := s.play(12000); err != nil {
 			t.Fatalf("seed %d: %v\nreplay: go test ./raft -run TestSimulation -sim.seed=%d -sim.trace -v", seed, err, seed)
 		}
 		total.add(&s.stats)
@@ -121,7 +121,7 @@ type sim struct {
 
 func newSim(seed uint64, print bool) *sim {
 	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), trace: fnv.New64a(), print: print, rotten: -1}
-	members := 1 + s.rng.IntN(5)
+	members := []int{1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 5}[s.rng.IntN(11)]
 	total := members + s.rng.IntN(3)
 	var conf Conf
 	for i := range members {
@@ -189,23 +189,33 @@ func (s *sim) pickLeader() *node {
 	return nil
 }
 
-// weights are how often the rare things happen, per 10000 actions, drawn per seed: calm worlds and
-// stormy ones find different bugs.
-type weights struct{ crash, compact, conf, transfer, cut, unreachable, odd int }
+// weights are how often things happen, relative to one another, drawn per seed: calm worlds and stormy
+// ones find different bugs.
+type weights struct {
+	crash, restart, compact, conf, transfer, cut, heal, unreachable, odd int // rare things
+	deliver, ready, persist, tick, supply, read, propose                 int // what a cluster does all day
+}
 
 func (s *sim) drawWeights() {
-	draw := func(max int) int {
+	rare := func(max int) int {
 		if s.rng.IntN(4) == 0 {
 			return 0
 		}
 		return 1 + s.rng.IntN(max)
 	}
-	s.weights = weights{draw(60), draw(60), draw(60), draw(30), draw(60), draw(30), draw(30)}
+	common := func(list ...int) int { return list[s.rng.IntN(len(list))] }
+	s.weights = weights{
+		crash: rare(60), restart: common(30, 100, 300), compact: rare(60), conf: rare(150), transfer: rare(60),
+		cut: rare(100), heal: common(3, 10, 30), unreachable: rare(30), odd: rare(100),
+		deliver: common(2000, 4000), ready: common(2000, 3000), persist: common(300, 1000, 2000),
+		tick: common(500, 1500, 3000), supply: 300, read: common(50, 300, 600), propose: common(50, 300, 600),
+	}
 }
 
 func (s *sim) action() error {
 	w := &s.weights
-	r := s.rng.IntN(10000)
+	r := s.rng.IntN(w.crash + w.restart + w.compact + w.conf + w.transfer + w.cut + w.heal + w.unreachable + w.odd +
+		w.deliver + w.ready + w.persist + w.tick + w.supply + w.read + w.propose)
 	happens := func(weight int) bool {
 		r -= weight
 		return r < 0
@@ -214,7 +224,7 @@ func (s *sim) action() error {
 	switch {
 	case happens(w.crash):
 		return s.crashOrRestart()
-	case happens(60):
+	case happens(w.restart):
 		for i, n := range s.nodes {
 			if n.down {
 				return s.restart(i)
@@ -223,16 +233,25 @@ func (s *sim) action() error {
 		return nil
 	case happens(w.cut):
 		from, to := s.rng.IntN(len(s.nodes)), s.rng.IntN(len(s.nodes))
-		switch s.rng.IntN(6) {
-		case 0: // one node alone
-			for i := range s.nodes {
-				s.cut[from*len(s.nodes)+i], s.cut[i*len(s.nodes)+from] = true, true
+		switch s.rng.IntN(3) {
+		case 0: // one node alone, the leader if there is one
+			if l := s.pickLeader(); l != nil {
+				from = int(l.cfg.ID) - 1
 			}
-		case 1, 2:
-			clear(s.cut)
-		default:
+			fallthrough
+		case 1: // some on one side, the others on the other
+			side := s.rng.IntN(1 << len(s.nodes))
+			for i := range s.nodes {
+				for k := range s.nodes {
+					s.cut[i*len(s.nodes)+k] = side>>i&1 != side>>k&1 || i == from != (k == from) && side&1 == 0
+				}
+			}
+		default: // one way
 			s.cut[from*len(s.nodes)+to] = true
 		}
+		return nil
+	case happens(w.heal):
+		clear(s.cut)
 		return nil
 	}
 	if n == nil {
@@ -240,17 +259,29 @@ func (s *sim) action() error {
 	}
 	leader := s.pickLeader()
 	switch {
-	case happens(3500):
-		return s.deliver()
-	case happens(2500):
-		return s.ready(n)
-	case happens(1500):
+	case happens(w.deliver):
+		for range 1 + s.rng.IntN(6) {
+			if err := s.deliver(); err != nil {
+				return err
+			}
+		}
+		return nil
+	case happens(w.ready):
+		for _, n := range s.nodes {
+			if s.rng.IntN(2) == 0 && !n.down {
+				if err := s.ready(n); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	case happens(w.persist):
 		if len(n.queue) > 0 {
 			n.persist(1 + s.rng.IntN(len(n.queue)))
 		}
-	case happens(500):
+	case happens(w.tick):
 		n.g.Tick()
-	case happens(300):
+	case happens(w.supply):
 		if len(n.need) > 0 {
 			s.stats.Supplied++
 			n.supply(2 + s.rng.IntN(5))
@@ -276,9 +307,9 @@ func (s *sim) action() error {
 		return s.changeConf(leader)
 	case happens(w.transfer):
 		return s.transfer(leader)
-	case happens(300):
+	case happens(w.read):
 		return s.read(leader)
-	case happens(600):
+	case happens(w.propose):
 		return s.propose(leader)
 	}
 	return s.check(n)

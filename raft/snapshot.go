@@ -45,6 +45,7 @@ func (g *Group) handleSnapshot(m *Message) {
 	g.confs.push(ConfRecord{Index: s.Index, Conf: s.Conf.Clone()})
 	g.rebuildPeers()
 	g.installing, g.installSeq = true, 0
+	g.healAt = 0
 	g.toInstall = &SnapshotMeta{Index: s.Index, Term: s.Term, Conf: s.Conf.Clone()}
 	g.matched(s.Index)
 	g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: s.Index})
