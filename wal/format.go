@@ -99,31 +99,27 @@ const (
 	kindEnd // one past the last
 )
 
-// kindInfo says per kind how long a payload is at least, and in which part of a segment it may stand.
-// The two parts share no kind but PAD, so that what is left of an abandoned preamble can never be taken
-// for a body.
-func (k recordKind) info() (name string, least, most uint32, preamble, body bool) {
-	const any = maxSegmentBytes
-	switch k {
-	case kindEntry:
-		return "ENTRY", entryFixed, any, false, true
-	case kindState:
-		return "STATE", stateFixed, stateFixed, false, true
-	case kindSnapshot:
-		return "SNAPSHOT", snapshotFixed, snapshotFixed + MaxMetaBytes, false, true
-	case kindMark:
-		return "MARK", 0, 0, false, true
-	case kindPad:
-		return "PAD", 0, 2 * blockBytes, true, true
-	case kindCarry:
-		return "CARRY", entryFixed, any, true, false
-	case kindCheckpoint:
-		return "CHECKPOINT", checkpointFixed, checkpointFixed + MaxMetaBytes, true, false
-	}
-	return fmt.Sprintf("KIND(%d)", uint8(k)), 0, 0, false, false
+// kindInfo says of a kind how long its payload is, and in which part of a segment it may stand. The two
+// parts share no kind but PAD, so that what is left of an abandoned preamble can never be taken for a body.
+type kindInfo struct {
+	name           string
+	least, most    uint32
+	preamble, body bool
 }
 
-func (k recordKind) String() string { name, _, _, _, _ := k.info(); return name }
+// kinds is read only. Kind 0 has no room for any length: zeros are not a record.
+var kinds = [256]kindInfo{
+	0:              {least: 1},
+	kindEntry:      {name: "ENTRY", least: entryFixed, most: maxSegmentBytes, body: true},
+	kindState:      {name: "STATE", least: stateFixed, most: stateFixed, body: true},
+	kindSnapshot:   {name: "SNAPSHOT", least: snapshotFixed, most: snapshotFixed + MaxMetaBytes, body: true},
+	kindMark:       {name: "MARK", body: true},
+	kindPad:        {name: "PAD", most: 2 * blockBytes, preamble: true, body: true},
+	kindCarry:      {name: "CARRY", least: entryFixed, most: maxSegmentBytes, preamble: true},
+	kindCheckpoint: {name: "CHECKPOINT", least: checkpointFixed, most: checkpointFixed + MaxMetaBytes, preamble: true},
+}
+
+func (k recordKind) String() string { return kinds[k].name }
 
 // position is a place in the log: segment id << 32 | offset. It orders records across segments.
 type position uint64
@@ -250,8 +246,8 @@ func decodeRecord(b []byte, s seed, off, limit int64, r *record) (v verdict, siz
 	le := binary.LittleEndian
 	length := le.Uint32(b)
 	kind := recordKind(b[16])
-	_, least, most, _, _ := kind.info()
-	if kind == 0 || kind >= kindEnd || length < least || length > most || le.Uint16(b[18:]) != 0 {
+	info := &kinds[kind]
+	if kind >= kindEnd || length < info.least || length > info.most || le.Uint16(b[18:]) != 0 {
 		return bad, 0
 	}
 	n := alignUp(recordHeader+int64(length), alignBytes)

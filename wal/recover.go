@@ -231,8 +231,8 @@ func (r *recovery) readNewest() error {
 	return r.judgeTail(s, limit)
 }
 
-func inBody(k recordKind) bool     { _, _, _, _, body := k.info(); return body }
-func inPreamble(k recordKind) bool { _, _, _, preamble, _ := k.info(); return preamble }
+func inBody(k recordKind) bool     { return kinds[k].body }
+func inPreamble(k recordKind) bool { return kinds[k].preamble }
 
 func (r *recovery) judgeTail(s *foundSegment, limit int64) error {
 	t := &r.w.replay.tail
