@@ -85,7 +85,7 @@ func (l *Log[E]) Reserve(n int) []byte {
 	need := n + 1 + slotSize
 	w.dropEmpty()
 	if p := w.page(); p == nil || int(w.front)+need+int(w.count)*slotSize > len(p) {
-		w.push(pageSize(w.held, need))
+		w.extend(need)
 	}
 	p := w.page()
 	end := len(p) - int(w.count+1)*slotSize
@@ -305,6 +305,36 @@ func (w *writer) push(size int) {
 	w.hi++
 	w.held += uint64(size)
 	w.front, w.count = pageHeader, 0
+}
+
+// extend makes room for need bytes, comma and slot included.
+//
+// While the tail is one page, that page is replaced by one a sixth larger. Its bytes are copied six times on their
+// way to maxPage, at memory's speed, but a conversation of up to maxPage bytes is one object for the garbage collector,
+// however many messages it has. After that, pages are added.
+func (w *writer) extend(need int) {
+	if w.hi-w.lo == 1 && w.count > 0 {
+		old := w.page()
+		used := int(w.front) + int(w.count)*slotSize + need
+		if used <= maxPage {
+			w.grow(min(classUp(max(used, len(old)+len(old)/6)), maxPage))
+			return
+		}
+	}
+	w.push(pageSize(w.held, need))
+}
+
+// grow replaces the only page by a larger one with the same content. Readers keep the old page through the old
+// directory.
+func (w *writer) grow(size int) {
+	old := w.page()
+	p := make(page, size)
+	copy(p, old[:w.front])
+	slots := int(w.count) * slotSize
+	copy(p[size-slots:], old[len(old)-slots:])
+	w.replace(1)
+	w.dir.entries[w.hi-1].page = p
+	w.held += uint64(size - len(old))
 }
 
 // dropEmpty takes back the newest page if it holds no message, so that a Reserve that no Commit followed leaves no

@@ -326,9 +326,9 @@ func TestInvariantsPanic(t *testing.T) {
 		"publish of a window from 3": func() { one().Publish(Header{Version: 1, LiveFrom: 3}, nil) },
 		"publish of an evicted window": func() {
 			l := one()
-			fill(l, 100, 100, 1)
-			l.EvictBefore(50)
-			l.Publish(Header{Version: 101, LiveFrom: 2}, nil)
+			fill(l, 1000, 100, 1)
+			l.EvictBefore(900)
+			l.Publish(Header{Version: 1001, LiveFrom: 2}, nil)
 		},
 		"message over the limit": func() { one().Reserve(MaxMessage + 1) },
 	} {

@@ -106,15 +106,20 @@ func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 //
 // The page is to have a twelfth of what is there, between minPage and maxPage: that bounds the free space at the end to
 // 8% and still reaches 64 KiB after some 60 pages. It is then made to measure for a whole number of messages like
-// this one, since those of a context are often of one kind, and rounded up to a size class of Go's allocator, so that
-// nothing is lost to rounding. The classes are a table of ours because the size of a page is part of the state of a
-// replica and must not change with the toolchain.
+// this one, since those of a context are often of one kind, and rounded up to a size class, so that nothing is lost to
+// rounding. The first page of a tail is different: it grows in place (extend).
 func pageSize(held uint64, need int) int {
 	target := int(min(max(held/12, minPage), maxPage)) - pageHeader
 	size := pageHeader + need*max((target+need/2)/need, 1)
 	if pageHeader+need <= maxPage {
 		size = min(size, maxPage)
 	}
+	return classUp(size)
+}
+
+// classUp rounds size up to a size class of Go's allocator. The classes are a table of ours because the size of a page
+// is part of the state of a replica and must not change with the toolchain.
+func classUp(size int) int {
 	classes := [...]int{
 		1024, 1152, 1280, 1408, 1536, 1792, 2048, 2304, 2688, 3072, 3456, 4096, 4864, 5376, 6144, 6784, 8192,
 		9472, 10240, 10880, 12288, 13568, 14336, 16384, 18432, 20480, 21760, 24576, 27264, 28672, 32768,

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,6 +85,13 @@ func TestEventsReset(t *testing.T) {
 	require.Equal(t, []string{fmt.Sprintf(`{"type":"reset","version":%d}`, now), fmt.Sprintf(`{"type":"tombstoned","version":%d}`, now)}, brief(s.view(), &gone))
 }
 
+// bulky is a message of some 1.2 KB: eviction takes whole pages, and the first holds up to 64 KiB.
+func bulky() tMsg {
+	m := text("user", 1)
+	m.meta = `"metadata":{"pad":"` + strings.Repeat("x", 1100) + `"}`
+	return m
+}
+
 func TestEventsGap(t *testing.T) {
 	s := newStory(t, Put{HasBudget: true, TokenBudget: 1 << 40})
 	slow := s.view().LiveCursor()
@@ -91,7 +99,7 @@ func TestEventsGap(t *testing.T) {
 		if i == 50 {
 			s.compact(text("user", 1))
 		}
-		s.append(text("user", 1))
+		s.append(bulky())
 	}
 	s.compact(text("user", 1))
 	for range 20 {
@@ -133,7 +141,7 @@ func TestEventsGapInsideVersion(t *testing.T) {
 	s := newStory(t, Put{HasBudget: true, TokenBudget: 1 << 40})
 	var batch []tMsg
 	for range 300 {
-		batch = append(batch, text("user", 1))
+		batch = append(batch, bulky())
 	}
 	s.append(batch...)
 	cur := Cursor{}
