@@ -1,7 +1,9 @@
 package raft
 
 import (
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -133,4 +135,68 @@ func TestNewDropsReplacedSuffix(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 5, g.Status().Last)
 	require.EqualValues(t, 4, g.Status().LastTerm)
+}
+
+// The membership at an index is that of the newest conf entry at or before it, whatever of the log is
+// in a snapshot, applied, or in memory.
+func TestConfAt(t *testing.T) {
+	conf := func(ids ...uint64) Conf { return Conf{Voters: ids} }
+	data := func(c Conf) []byte { return AppendConf(nil, &c) }
+	st := Restored{
+		HardState: HardState{Term: 1, Commit: 9},
+		Snapshot:  SnapshotMeta{Index: 4, Term: 1, Conf: conf(1)},
+		Applied:   7, AppliedTerm: 1,
+		Confs:   []ConfRecord{{5, conf(1, 2)}, {7, conf(1, 2, 3)}},
+		Entries: []Entry{{8, 1, KindNormal, nil}, {9, 1, KindConf, data(conf(1, 2))}, {10, 1, KindConf, data(conf(2))}},
+	}
+	g, err := New(fill(Config{RetainBytes: 1 << 10}), st)
+	require.NoError(t, err)
+	check := func(from uint64) {
+		t.Helper()
+		for i, want := range []string{4: "4 voters=(1)", 5: "5 voters=(1 2)", 6: "5 voters=(1 2)", 7: "7 voters=(1 2 3)", 8: "7 voters=(1 2 3)", 9: "9 voters=(1 2)", 10: "10 voters=(2)"} {
+			if r := g.ConfAt(uint64(i)); uint64(i) >= from {
+				require.Equal(t, want, fmt.Sprintf("%d %s", r.Index, r.Conf.String()), "at %d", i)
+			}
+		}
+		require.NoError(t, g.Check())
+	}
+	check(4)
+	settle(t, g)
+	g.Compact(6, 1)
+	check(6)
+	g.Compact(6, 1)
+	g.Compact(5, 1) // old news
+	check(6)
+	g.Compact(9, 1)
+	check(9)
+	s := g.Status()
+	require.EqualValues(t, 10, s.ConfIndex)
+	require.False(t, s.ConfCommitted)
+}
+
+// What the shell must never say stops the process, with words about what is wrong.
+func TestBreachesPanic(t *testing.T) {
+	for name, f := range map[string]func(*Group){
+		"submissions":             func(g *Group) { g.Persisted(Mark{Seq: 99}) },
+		"handed out":              func(g *Group) { g.Applied(99) },
+		"not of this log":         func(g *Group) { g.Compact(99, 1) },
+		"Compact(1, term 7) with": func(g *Group) { g.Compact(1, 7) },
+	} {
+		g := soleVoter(t, Config{})
+		func() {
+			defer func() { require.Contains(t, recover(), name) }()
+			f(g)
+		}()
+	}
+}
+
+// The encoding of memberships and the numbers of kinds and messages are on disk and on the wire.
+func TestFormatIsPinned(t *testing.T) {
+	c := Conf{Voters: []uint64{1, 0x0203}, Outgoing: []uint64{1, 4}, Learners: []uint64{5}, LearnersNext: []uint64{4}, AutoLeave: true}
+	require.NoError(t, c.Validate())
+	require.Equal(t, "010102020101"+"0100000000000000"+"0302000000000000"+"0100000000000000"+"0400000000000000"+"0500000000000000"+"0400000000000000",
+		hex.EncodeToString(AppendConf(nil, &c)))
+	require.Equal(t, []EntryKind{0, 1, 2}, []EntryKind{KindNormal, KindNoop, KindConf})
+	require.Equal(t, []MessageType{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, []MessageType{MsgPreVote, MsgPreVoteResp, MsgVote, MsgVoteResp,
+		MsgAppend, MsgAppendResp, MsgHeartbeat, MsgHeartbeatResp, MsgSnapshot, MsgTimeoutNow})
 }
