@@ -47,36 +47,32 @@ type mailbox struct {
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 
-// request leaves r for the loop. The answer is OK, or the code to give the client instead.
-func (b *mailbox) request(r *Request) Code {
+// request leaves r for the loop. The answer is OK, or the code to give the client instead. first means that the
+// mailbox was empty: the caller must see to it that the loop passes (signal, or a pass of its own).
+func (b *mailbox) request(r *Request) (code Code, first bool) {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
-		return CodeShuttingDown
+		return CodeShuttingDown, false
 	}
 	if len(b.in.requests) >= mailboxMax {
 		b.mu.Unlock()
-		return CodeOverloaded
+		return CodeOverloaded, false
 	}
-	first := b.in.empty()
+	first = b.in.empty()
 	b.in.requests = append(b.in.requests, r)
 	b.mu.Unlock()
-	if first {
-		b.signal()
-	}
-	return CodeOK
+	return CodeOK, first
 }
 
 // durable tells the loop that batch is on disk. It is taken even after close: what was submitted must
-// be answered.
-func (b *mailbox) durable(batch *wal.Batch) {
+// be answered. first is as for request.
+func (b *mailbox) durable(batch *wal.Batch) (first bool) {
 	b.mu.Lock()
-	first := b.in.empty()
+	first = b.in.empty()
 	b.in.durable = append(b.in.durable, batch)
 	b.mu.Unlock()
-	if first {
-		b.signal()
-	}
+	return first
 }
 
 // do runs f on the loop.

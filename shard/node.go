@@ -154,34 +154,40 @@ func (n *Node) fatal(err error) { n.fatalOnce.Do(func() { n.opt.Fatal(err) }) }
 // With CodeTimeout the command may still be applied later; with every other failure nothing was written.
 func (n *Node) Do(shard uint32, r *Request) {
 	g := n.groups[shard]
-	if code := n.admit(len(r.Cmd)); code != CodeOK {
+	code, alone := n.admit(len(r.Cmd))
+	if code != CodeOK {
 		r.Result.Code = code
 		return
 	}
 	r.group = g
-	if code := g.loop.box.request(r); code != CodeOK {
+	code, first := g.loop.box.request(r)
+	if code != CodeOK {
 		n.inflight.Add(-int64(len(r.Cmd)))
 		r.Result.Code = code
 		return
 	}
+	if first {
+		g.loop.wake(alone)
+	}
 	<-r.done
 }
 
-// admit takes size bytes out of the node's budget, or says why there is no room.
-func (n *Node) admit(size int) Code {
+// admit takes size bytes out of the node's budget, or says why there is no room. alone: nothing else is under way.
+func (n *Node) admit(size int) (code Code, alone bool) {
 	switch {
 	case n.closing.Load():
-		return CodeShuttingDown
+		return CodeShuttingDown, false
 	case n.wal.Full():
-		return CodeStorageFull
+		return CodeStorageFull, false
 	case n.opt.MemoryBytes > 0 && n.stats.stateBytes.Load() > n.opt.MemoryBytes:
-		return CodeStorageFull
+		return CodeStorageFull, false
 	}
-	if n.inflight.Add(int64(size)) > n.opt.InflightBytes {
+	now := n.inflight.Add(int64(size))
+	if now > n.opt.InflightBytes {
 		n.inflight.Add(-int64(size))
-		return CodeOverloaded
+		return CodeOverloaded, false
 	}
-	return CodeOK
+	return CodeOK, now == int64(size)
 }
 
 // Read fills v with the state of a context, linearizably: what it shows is no older than any write
