@@ -3,7 +3,6 @@
 package shard
 
 import (
-	"bytes"
 	"fmt"
 	"runtime"
 	"testing"
@@ -14,11 +13,6 @@ import (
 // Pages are allocated in steady state: one of 64 KiB per 250 messages of this size, plus a directory now
 // and then. AllocsPerRun rounds down, so that 0 means less than one allocation per run.
 const allocRuns = 5000
-
-func chatMessage() *Message {
-	body := bytes.Repeat([]byte("word "), 40)
-	return &Message{Fields: fmt.Appendf(nil, `"role":"user","parts":[{"type":"text","text":"%s"}]`, body), Tokens: 41, Flags: FlagNoMetadata}
-}
 
 func allocMachine(t testing.TB, p *Put) (*Machine, *Context) {
 	m := NewMachine(0)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 )
@@ -68,4 +69,10 @@ func BenchmarkReads(b *testing.B) {
 			b.SetBytes(int64(len(buf)))
 		})
 	}
+}
+
+// chatMessage is a message of 200 bytes of text, as benchmarks and allocation tests use it.
+func chatMessage() *Message {
+	body := bytes.Repeat([]byte("word "), 40)
+	return &Message{Fields: fmt.Appendf(nil, `"role":"user","parts":[{"type":"text","text":"%s"}]`, body), Tokens: 41, Flags: FlagNoMetadata}
 }
