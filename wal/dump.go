@@ -12,7 +12,7 @@ import (
 
 // DumpOptions choose what Dump prints.
 type DumpOptions struct {
-	Group   int64  // only this group's records; negative: all
+	Group   int64  // only this group's records; negative: all (mind that the zero value is group 0)
 	From    uint64 // first segment id; 0: the oldest
 	Records bool   // every record; else one line per segment and a summary per kind
 	Data    int    // bytes of each entry's data to show, quoted; 0: none
@@ -125,7 +125,7 @@ func (d *dumper) segment(id uint64, next *header, newest bool) error {
 	if next != nil {
 		limit = min(size, next.prevEnd)
 	}
-	sc := newScanner([]span{{f, path, headerBytes, limit}})
+	sc := newScanner([]span{{file: f, path: path, from: headerBytes, to: limit}})
 	defer sc.close()
 	sc.enter(h.seed(), limit)
 	var counts, bytes [kindEnd]int
@@ -140,7 +140,7 @@ func (d *dumper) segment(id uint64, next *header, newest bool) error {
 		}
 		counts[r.kind]++
 		bytes[r.kind] += recordSize(len(r.payload))
-		if d.o.Records && (d.o.Group < 0 || uint32(d.o.Group) == r.group || r.kind == kindMark || r.kind == kindPad) {
+		if d.o.Records && d.wanted(&r) {
 			d.record(off, &r)
 		}
 	}
@@ -150,6 +150,11 @@ func (d *dumper) segment(id uint64, next *header, newest bool) error {
 		}
 	}
 	return sc.ioErr
+}
+
+// wanted says whether a record is one of those asked for.
+func (d *dumper) wanted(r *record) bool {
+	return d.o.Group < 0 || r.kind == kindMark || r.kind == kindPad || d.o.Group == int64(r.group)
 }
 
 // end says why the records of a segment end where they do.

@@ -271,6 +271,10 @@ func (w *WAL) relieve(tick bool) {
 	}
 }
 
+// softSegments is how many live segments are pressure, whatever their sizes: restarts leave short ones, and
+// each is a file to open at the next start.
+const softSegments = 64
+
 // pressure collects the policy's input. pressed is false while there is no reason to act.
 func (w *WAL) pressure(active uint64) (p pressure, pressed bool) {
 	w.pool.mu.Lock()
@@ -278,7 +282,8 @@ func (w *WAL) pressure(active uint64) (p pressure, pressed bool) {
 	w.pool.mu.Unlock()
 	w.tab.mu.Lock()
 	defer w.tab.mu.Unlock()
-	if !noSpace && w.tab.bytes <= w.o.SoftLimitBytes && !w.overHard() {
+	many := max(softSegments, 4*int(w.o.SoftLimitBytes/w.o.SegmentBytes))
+	if !noSpace && w.tab.bytes <= w.o.SoftLimitBytes && !w.overHard() && len(w.tab.segs) <= many {
 		return p, false
 	}
 	p = pressure{oldest: w.tab.oldestLocked(), active: active, segmentBytes: w.o.SegmentBytes, preamble: headerBytes + blockBytes}

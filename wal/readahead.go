@@ -15,9 +15,11 @@ const (
 	chunksAhead = 3
 )
 
-// span is a run of bytes to read: of file path, from up to to.
+// span is a run of bytes to read: of file path, from up to to. Without a file, path is opened in fs for as
+// long as it is read: a log of many segments must not need as many descriptors.
 type span struct {
 	file     File
+	fs       FS
 	path     string
 	from, to int64
 }
@@ -52,27 +54,51 @@ func startReadAhead(spans []span) *readAhead {
 func (r *readAhead) run(spans []span) {
 	defer close(r.done)
 	defer close(r.out)
-	for i, s := range spans {
-		for off := s.from; off < s.to; {
-			want := int(min(chunkBytes, s.to-off))
-			c := r.buffer(want)
-			c.span, c.off = i, off
-			c.n, c.err = s.file.ReadAt(c.buf[headroom:headroom+want], off)
-			if c.n == want {
-				c.err = nil
-			} else if c.err == nil {
-				c.err = io.ErrUnexpectedEOF
-			}
-			off += int64(c.n)
-			select {
-			case r.out <- c:
-			case <-r.stop:
-				return
-			}
-			if c.err != nil {
-				break
-			}
+	for i := range spans {
+		if !r.readSpan(i, &spans[i]) {
+			return
 		}
+	}
+}
+
+// readSpan delivers one span. It returns false if nobody wants more.
+func (r *readAhead) readSpan(i int, s *span) bool {
+	f := s.file
+	if f == nil && s.from < s.to {
+		var err error
+		if f, err = s.fs.Open(s.path); err != nil {
+			return r.send(&chunk{span: i, off: s.from, buf: make([]byte, headroom), err: err})
+		}
+		defer f.Close()
+	}
+	for off := s.from; off < s.to; {
+		want := int(min(chunkBytes, s.to-off))
+		c := r.buffer(want)
+		c.span, c.off = i, off
+		c.n, c.err = f.ReadAt(c.buf[headroom:headroom+want], off)
+		if c.n == want {
+			c.err = nil
+		} else if c.err == nil {
+			c.err = io.ErrUnexpectedEOF
+		}
+		off += int64(c.n)
+		failed := c.err != nil // c is the receiver's once sent
+		if !r.send(c) {
+			return false
+		}
+		if failed {
+			return true
+		}
+	}
+	return true
+}
+
+func (r *readAhead) send(c *chunk) bool {
+	select {
+	case r.out <- c:
+		return true
+	case <-r.stop:
+		return false
 	}
 }
 

@@ -42,7 +42,7 @@ type recovery struct {
 	started []bool          // per group: has a live entry before the newest body
 }
 
-// foundSegment is a segment file, open for the time of recovery.
+// foundSegment is a segment file. Only the newest stays open for the time of recovery.
 type foundSegment struct {
 	file File
 	path string
@@ -189,7 +189,10 @@ func (r *recovery) readNewest() error {
 		r.cuts[i].floor = makePosition(s.h.id, 0) // of groups that the log does not know yet
 	}
 	limit := min(s.size, s.h.segmentBytes)
-	sc := newScanner([]span{{s.file, s.path, headerBytes, s.h.preambleEnd}, {s.file, s.path, s.h.preambleEnd, limit}})
+	sc := newScanner([]span{
+		{file: s.file, path: s.path, from: headerBytes, to: s.h.preambleEnd},
+		{file: s.file, path: s.path, from: s.h.preambleEnd, to: limit},
+	})
 	defer sc.close()
 	if err := s.preamble(sc, func(off int64, rec *record) error {
 		if rec.kind == kindCheckpoint {
@@ -318,6 +321,8 @@ func (r *recovery) openChain() error {
 		case s.size < s.end:
 			return s.corrupt(foundFileShort, s.size, "the file has %d bytes, the log in it %d", s.size, s.end)
 		}
+		_ = s.file.Close() // read only
+		s.file = nil       // opened again when its turn comes
 		next = s
 	}
 	slices.Reverse(r.segs)
@@ -342,7 +347,9 @@ func (r *recovery) replay() error {
 	var spans []span
 	for _, s := range r.segs {
 		w.tab.segs = append(w.tab.segs, segment{id: s.h.id, salt: s.h.salt, size: s.size})
-		spans = append(spans, span{s.file, s.path, headerBytes, s.h.preambleEnd}, span{s.file, s.path, s.h.preambleEnd, s.end})
+		spans = append(spans,
+			span{file: s.file, fs: w.o.FS, path: s.path, from: headerBytes, to: s.h.preambleEnd},
+			span{file: s.file, fs: w.o.FS, path: s.path, from: s.h.preambleEnd, to: s.end})
 	}
 	sc := newScanner(spans)
 	defer sc.close()
