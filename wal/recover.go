@@ -250,6 +250,16 @@ func (r *recovery) judgeTail(s *foundSegment, limit int64) error {
 	if decide(t.found).then == refuse {
 		return s.corrupt(t.found, s.end, "no valid record here, in the middle of the log")
 	}
+	if s.size < s.h.segmentBytes {
+		// A segment has its full size from the first; recovery trims the newest one only at its very end.
+		zero, err := allZero(s.file, s.path, s.end, s.size)
+		if err != nil {
+			return err
+		}
+		if !zero {
+			return s.corrupt(foundCutShort, s.end, "the file has %d bytes, it was made with %d, and it ends inside a record", s.size, s.h.segmentBytes)
+		}
+	}
 	if t.found == foundBadLaterValid {
 		r.w.o.Logf("wal_torn_tail", "path", s.path, "offset", s.end, "later_records", t.later)
 	}
@@ -480,13 +490,15 @@ func (r *recovery) seal() error {
 		g.hs.Commit = min(g.hs.Commit, g.last())
 	}
 	if w.pool.len() == 0 {
-		r.trim(newest) // on a full disk, its bytes may be those that the next segment needs
+		// On a full disk, its bytes may be those that the next segment needs. As long as it is the newest,
+		// it must end with a record: see foundCutShort.
+		r.trim(newest, newest.end)
 	}
 	if err := w.firstSegment(newest); err != nil {
 		return err
 	}
 	if w.act.file != nil {
-		r.trim(newest)
+		r.trim(newest, alignUp(newest.end, blockBytes))
 	}
 	return nil
 }
@@ -494,9 +506,8 @@ func (r *recovery) seal() error {
 // trim gives the rest of the sealed file back: a node that restarts again and again would otherwise leave
 // a whole segment each time. The tail has been judged and what is before it is durable, so that nothing
 // beyond it will ever be looked at again.
-func (r *recovery) trim(s *foundSegment) {
+func (r *recovery) trim(s *foundSegment, size int64) {
 	w := r.w
-	size := alignUp(s.end, blockBytes)
 	if size >= s.size {
 		return
 	}

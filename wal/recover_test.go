@@ -117,6 +117,12 @@ func TestRecoveryRules(t *testing.T) {
 		foundBadNothing: func(t *testing.T, mem *walfs.Mem) (string, int64) {
 			return "", 0
 		},
+		foundCutShort: func(t *testing.T, mem *walfs.Mem) (string, int64) {
+			offs, _, end := records(t, mem, 3)
+			last := offs[len(offs)-2] // the one before the final mark
+			writeAll(t, mem, seg(3), readAll(t, mem, seg(3))[:end-100])
+			return seg(3), last
+		},
 		foundBadSequence: func(t *testing.T, mem *walfs.Mem) (string, int64) {
 			b := readAll(t, mem, seg(3))
 			offs, h, _ := records(t, mem, 3)
@@ -350,6 +356,19 @@ func TestRestartsLeaveLittleBehind(t *testing.T) {
 		require.NoError(t, w.Close())
 	}
 	require.Less(t, mem.Used(), int64(3<<20)+30*3*blockBytes)
+}
+
+// TestZerosCutOff: a copy of the log without the zeros at its end is as good.
+func TestZerosCutOff(t *testing.T) {
+	mem, next := threeSegments(t)
+	_, _, end := records(t, mem, 3)
+	for _, size := range []int64{end + 1000, end + 8, end} {
+		clone := mem.Crash(rand.New(rand.NewPCG(1, 1)), walfs.CrashOptions{})
+		writeAll(t, clone, segmentPath(testDir, 3), readAll(t, mem, segmentPath(testDir, 3))[:size])
+		w, got := recoverState(t, testOptions(clone, 1))
+		require.Equal(t, next-1, got[0].last())
+		require.NoError(t, w.Close())
+	}
 }
 
 func TestGroupsMayGrowNotShrink(t *testing.T) {

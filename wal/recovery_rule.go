@@ -28,6 +28,7 @@ const (
 	foundBadPromised                   // newest segment: a later record promises the bad place
 	foundBadLaterValid                 // newest segment: later records are valid, none promises it
 	foundBadNothing                    // newest segment: nothing valid follows: zeros, garbage or the end of the file
+	foundCutShort                      // newest segment: the file is shorter than it was made, and ends inside a record
 	foundBadSequence                   // a valid record that does not follow from those before it
 )
 
@@ -58,6 +59,7 @@ func recoveryRules() []rule {
 		{foundBadPromised, refuse, "a later record says that this was durable"},
 		{foundBadLaterValid, tornEnd, "blocks of an unfinished write, which reached the disk out of order"},
 		{foundBadNothing, tornEnd, "an unfinished write, or none"},
+		{foundCutShort, refuse, "segments are written ahead in full, so no crash makes one shorter"},
 		{foundBadSequence, refuse, "the records contradict one another"},
 	}
 }

@@ -71,3 +71,24 @@ func validAt(f File, path string, h *header, b []byte, off, size int64) (bool, e
 	}
 	return v == valid, nil
 }
+
+// allZero says whether the bytes of a file from one offset to another are zeros.
+func allZero(f File, path string, from, to int64) (bool, error) {
+	buf := make([]byte, min(1<<20, max(to-from, 0)))
+	for off := from; off < to; {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), to-off)], off)
+		if err != nil && err != io.EOF {
+			return false, fmt.Errorf("wal: read at %d of %s: %w", off, path, err)
+		}
+		for _, c := range buf[:n] {
+			if c != 0 {
+				return false, nil
+			}
+		}
+		if n == 0 {
+			break
+		}
+		off += int64(n)
+	}
+	return true, nil
+}
