@@ -70,7 +70,13 @@ type writer struct {
 	cum    uint64 // tokens of all messages through last
 	tool   uint64 // newest seq with a tool part, 0: none
 	held   uint64 // bytes of the pages [lo, hi)
+	expect int    // bytes of messages announced by Expect and not yet given room
+	sized  bool   // the newest page was made for what was announced
 }
+
+// Expect announces that messages of n bytes in all, commas, aux and slots (SlotSize each) included, are about to be
+// reserved one by one. It only saves work: the first page of a tail then grows once, and not step by step.
+func (l *Log[E]) Expect(n int) { l.w.expect = min(max(n, 0), maxPage-pageHeader) }
 
 // Reserve returns an empty slice with room for one message of n bytes: its JSON, one byte for the comma that Commit
 // writes, and its aux. The caller appends the JSON, any one byte, and the aux, or the JSON alone where there is no
@@ -112,9 +118,10 @@ func (l *Log[E]) Commit(jsonLen, auxLen int, m Meta) (seq uint64) {
 		flags |= tools | FlagAux
 	}
 	l.checkVersion(m.Version)
-	if w.count == 0 {
+	if w.count == 0 && !w.sized {
 		p = w.fit(stored)
 	}
+	w.sized = false
 
 	p[int(w.front)+jsonLen] = ','
 	w.cum += uint64(m.Tokens)
@@ -141,6 +148,7 @@ func (l *Log[E]) Append(json, aux []byte, m Meta) (seq uint64) {
 // that the policy cut the window in it. To be called exactly once between the last Commit of a version and Publish.
 func (l *Log[E]) SealVersion(liveFrom uint64, used uint64, cut bool) {
 	w := &l.w
+	w.expect = 0 // what was announced and did not come must not show in later page sizes
 	if w.last == l.last.Load() {
 		panic("ring: sealing a version that is published or has no message: this is a bug, please report it")
 	}
@@ -313,23 +321,34 @@ func (w *writer) push(size int) {
 // way to maxPage, at memory's speed, but a conversation of up to maxPage bytes is one object for the garbage collector,
 // however many messages it has. After that, pages are added.
 func (w *writer) extend(need int) {
+	want := max(need, w.expect)
 	if w.hi-w.lo == 1 && w.count > 0 {
 		old := w.page()
-		used := int(w.front) + int(w.count)*slotSize + need
-		if used <= maxPage {
-			w.grow(min(classUp(max(used, len(old)+len(old)/6)), maxPage))
+		used := int(w.front) + int(w.count)*slotSize
+		if used+want > maxPage {
+			want = need
+		}
+		if used+want <= maxPage {
+			w.expect = 0
+			w.grow(min(classUp(max(used+want, len(old)+len(old)/6)), maxPage))
 			return
 		}
 	}
-	w.push(pageSize(w.held, need))
+	if w.hi > w.lo {
+		want = need // the page is one of several: its size follows from theirs
+	}
+	w.push(pageSize(w.held, want))
+	w.sized = want > need
+	w.expect = 0
 }
 
 // grow replaces the only page by a larger one with the same content. Readers keep the old page through the old
 // directory.
 func (w *writer) grow(size int) {
 	old := w.page()
-	p := make(page, size)
-	copy(p, old[:w.front])
+	front := old[:w.front]
+	p := make(page, size) // together with the copy: the compiler clears only the rest
+	copy(p, front)
 	slots := int(w.count) * slotSize
 	copy(p[size-slots:], old[len(old)-slots:])
 	w.replace(1)

@@ -39,6 +39,9 @@ const (
 	// MaxMessage bounds what one Reserve may ask for, in bytes. Offsets are 32 bits wide.
 	MaxMessage = 1 << 30
 
+	// SlotSize is what the log keeps about each message beside its bytes.
+	SlotSize = slotSize
+
 	maxVersion = 1<<48 - 1
 )
 

@@ -72,6 +72,14 @@ func (m *Machine) applyAppend(ctx *Context, res *Result) bool {
 	res.Version, res.FirstSeq, res.Count = h.Version, first, c.messages.left
 	stamp := m.stamp(h.UpdatedMs)
 	var msg Message
+	if c.messages.left > 1 {
+		room := 0
+		all := c.messages
+		for seq := first; all.next(&msg); seq++ {
+			room += storedLen(seq, &msg) + 1 + ring.SlotSize
+		}
+		ctx.log.Expect(room)
+	}
 	for seq := first; c.messages.next(&msg); seq++ {
 		buf := appendStored(ctx.log.Reserve(storedLen(seq, &msg)), seq, &msg, stamp)
 		jsonLen := len(buf)

@@ -23,6 +23,24 @@ type Counter struct {
 // (see the package documentation), or "chars:<N>" with N in [1, MaxChars]. It builds the tables of the
 // encoding, which takes tens of milliseconds: make one Counter and share it. An error names what is known.
 func New(spec string) (*Counter, error) {
+	c, err := parse(spec)
+	if err != nil {
+		return nil, err
+	}
+	if c.chars == 0 {
+		c.load(c.encoding, true)
+	}
+	return c, nil
+}
+
+// Check says whether New would take spec, without building anything.
+func Check(spec string) error {
+	_, err := parse(spec)
+	return err
+}
+
+// parse makes the counter that spec describes, without tables.
+func parse(spec string) (*Counter, error) {
 	kind, arg, _ := strings.Cut(spec, ":")
 	switch kind {
 	case "chars":
@@ -36,9 +54,7 @@ func New(spec string) (*Counter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("token estimator %q: %w", spec, err)
 		}
-		c := &Counter{spec: spec}
-		c.load(encoding, true)
-		return c, nil
+		return &Counter{spec: spec, encoding: encoding}, nil
 	default:
 		return nil, fmt.Errorf("token estimator %q: want tiktoken:<model> (as in tiktoken:gpt-4o) or chars:<N> (as in chars:4)", spec)
 	}

@@ -26,16 +26,50 @@ func gcPercent(live uint64) int {
 	return max(garbagePercent, min(percentMax, int(garbageFloor*100/live)))
 }
 
-// paceEvery is short enough that the heap of a recovery, which grows by a gigabyte a second, is not far off.
+const (
+	// recoveryPercent lets garbage pile up while the state is rebuilt: nothing of it is collected in vain, as
+	// most of what is allocated then stays.
+	recoveryPercent = 400
+	// recoveryShare of the memory is where the collector works normally even so.
+	recoveryShare = 0.7
+)
+
+// operatorPaces says that the operator has taken the collector into his own hands.
+func operatorPaces() bool {
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		if _, set := os.LookupEnv(name); set {
+			return true
+		}
+	}
+	return false
+}
+
+// collectForRecovery sets the collector for the time of a recovery. done undoes it, and gives what recovery
+// used beyond the state back to the system.
+func collectForRecovery() (done func()) {
+	if operatorPaces() {
+		return func() {}
+	}
+	percent := debug.SetGCPercent(recoveryPercent)
+	limit := debug.SetMemoryLimit(-1)
+	if total := memoryTotal(); total > 0 {
+		debug.SetMemoryLimit(int64(float64(total) * recoveryShare))
+	}
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+		go debug.FreeOSMemory()
+	}
+}
+
+// paceEvery is how often the pace is looked at.
 const paceEvery = 200 * time.Millisecond
 
 // paceCollector sets GOGC from the live heap every paceEvery, unless the operator has set GOGC or GOMEMLIMIT.
 // Setting it stops the world for some microseconds, so that small changes are left alone.
 func paceCollector(ctx context.Context) (stop func()) {
-	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
-		if _, set := os.LookupEnv(name); set {
-			return func() {}
-		}
+	if operatorPaces() {
+		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -15,6 +15,7 @@ import (
 	"fastpaca/cluster"
 	"fastpaca/httpd"
 	"fastpaca/shard"
+	"fastpaca/tokenize"
 )
 
 // server runs a node until SIGTERM or SIGINT.
@@ -50,8 +51,6 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	if cfg.memoryBytes == 0 {
 		cfg.memoryBytes = memoryTotal() / 10 * 6
 	}
-	stopPacing := paceCollector(ctx)
-	defer stopPacing()
 	dir, err := cluster.OpenDirectory(cfg.dataDir, cfg.nodeName)
 	if err != nil {
 		return err
@@ -62,18 +61,30 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("FASTPACA_LISTEN: %w", err)
 	}
+	// The token tables take as long to build as a small log takes to read.
+	counted := make(chan *tokenize.Counter, 1)
+	var countErr error
+	go func() {
+		var c *tokenize.Counter
+		c, countErr = tokenize.New(cfg.estimator)
+		counted <- c
+	}()
+	recovered := collectForRecovery()
 	node, err := shard.Open(nodeOptions(cfg, log))
-	if err != nil {
-		_ = ln.Close()
-		return err
+	recovered()
+	counter := <-counted
+	if err = errors.Join(err, countErr); err != nil {
+		return errors.Join(err, ln.Close())
 	}
+	stopPacing := paceCollector(ctx)
+	defer stopPacing()
 	var st shard.Stats
 	node.Stats(&st)
 	say(httpd.LevelInfo, "recovered", "the state is rebuilt",
 		"snapshots", st.Replay.Snapshots, "entries", st.Replay.Entries, "took", st.Replay.Took)
 
 	srv := httpd.New(httpd.Config{
-		Store: node, Counter: cfg.counter, NodeName: dir.Identity.Name, Version: version,
+		Store: node, Counter: counter, NodeName: dir.Identity.Name, Version: version,
 		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
 		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node) },
 	})

@@ -23,7 +23,7 @@ type settings struct {
 	nodeName  string
 	dataDir   string
 	apiKey    string
-	counter   *tokenize.Counter
+	estimator string
 	logLevel  httpd.Level
 
 	streamMax      int
@@ -95,7 +95,7 @@ func table() []setting {
 		{"FASTPACA_API_KEY", "api-key", "", "bearer token that all of /v1 asks for; default: no authentication",
 			func(s *settings, v string) error { s.apiKey = v; return checkKey(v) }},
 		{"FASTPACA_TOKEN_ESTIMATOR", "token-estimator", "tiktoken:gpt-4o", "tiktoken:<model or encoding> or chars:<n>",
-			func(s *settings, v string) (err error) { s.counter, err = tokenize.New(v); return err }},
+			func(s *settings, v string) error { s.estimator = v; return tokenize.Check(v) }},
 		{"FASTPACA_STREAM_MAX_CONNECTIONS", "stream-max-connections", "512", "streams (WebSocket and SSE) of this node",
 			intSetting(func(s *settings, n int64) { s.streamMax = int(n) }, 1, 1<<20)},
 		{"FASTPACA_MAX_BODY_BYTES", "max-body-bytes", "8388608", "largest request body, bytes",

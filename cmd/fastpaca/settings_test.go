@@ -20,7 +20,7 @@ func TestDefaultsAreTheSeeds(t *testing.T) {
 	require.Empty(t, notes)
 	require.Equal(t, ":4000", s.listen)
 	require.Equal(t, "priv/raft", s.dataDir)
-	require.Equal(t, "tiktoken:gpt-4o", s.counter.Name())
+	require.Equal(t, "tiktoken:gpt-4o", s.estimator)
 	require.Equal(t, 512, s.streamMax)
 	require.Equal(t, 8<<20, s.maxBodyBytes)
 	require.Empty(t, s.apiKey)
