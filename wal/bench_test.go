@@ -53,6 +53,7 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(floor)/(float64(took)/float64(b.N)), "ratio")
 			b.ReportMetric(float64(s.Batches)/float64(max(s.Syncs, 1)), "batches/sync")
 			b.ReportMetric(float64(floor), "floor-ns/op")
+			b.ReportMetric(float64(s.SyncNanos)/float64(max(s.Syncs, 1)), "sync-ns")
 		})
 	}
 }

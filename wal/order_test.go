@@ -2,6 +2,8 @@ package wal
 
 import (
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"testing"
 
 	"fastpaca/wal/walfs"
@@ -102,4 +104,51 @@ func (orderHandler) Snapshot(uint32, uint64, uint64, []byte) {}
 func (h orderHandler) State(uint32, HardState)               { *h.order = append(*h.order, "state") }
 func (h orderHandler) Entry(_ uint32, _ uint64, e Entry) {
 	*h.order = append(*h.order, "entry "+string(e.Data))
+}
+
+// TestNamesAreDurableOneByOne: after a segment's name is changed or removed, the directory is synced before
+// the file is touched under its new name and before the next name goes. Otherwise a crash could bring a
+// file back under its old name with new contents, or leave a hole in the log.
+func TestNamesAreDurableOneByOne(t *testing.T) {
+	for _, free := range []int{0, -1} {
+		mem := walfs.NewMem()
+		var mu sync.Mutex
+		var loose string // the path of a segment whose change of name is not durable
+		var bad []string
+		changes := 0
+		o := testOptions(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			old := strings.HasSuffix(c.Path, segmentSuffix)
+			switch {
+			case c.Op == walfs.OpSyncDir:
+				loose = ""
+			case (c.Op == walfs.OpRename || c.Op == walfs.OpRemove) && old:
+				if loose != "" {
+					bad = append(bad, c.Op.String()+" of "+c.Path+" right after "+loose)
+				}
+				loose = c.Path
+				changes++
+			case c.Op == walfs.OpOpen && !old && loose != "":
+				bad = append(bad, "open of "+c.Path+" right after "+loose)
+			}
+			return walfs.Fault{}
+		}), 1)
+		o.FreeSegments = free
+		w, err := Open(o, nil)
+		require.NoError(t, err)
+		next := uint64(1)
+		for range 5 {
+			next = grow(w, next, 60, 500)
+			commit(w, func(b *Batch) { b.Snapshot(0, next-1, 1, nil) })
+		}
+		waitFor(t, "segments to go", func() bool {
+			var s Stats
+			w.Stats(&s)
+			return s.SegmentsLive == 1
+		})
+		require.NoError(t, w.Close())
+		require.Empty(t, bad)
+		require.Greater(t, changes, 10)
+	}
 }
