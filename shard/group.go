@@ -20,7 +20,9 @@ type group struct {
 	machine *Machine
 	pending pending
 	dirty   bool
-	lastMs  int64 // newest time given to a command of this shard
+	unsaved int // hard states on their way to the disk. Until they are there the group's clock stands still: on a
+	// full or hanging disk every election would only queue one more vote
+	lastMs int64 // newest time given to a command of this shard
 
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began

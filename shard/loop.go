@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"fastpaca/raft"
@@ -53,6 +55,7 @@ type batch struct {
 type batchMark struct {
 	group *group
 	mark  raft.Mark
+	state bool   // term or vote are in the batch
 	then  func() // runs on the loop when durable; nil for most
 }
 
@@ -97,10 +100,20 @@ func (l *loop) wake(alone bool) {
 		l.box.signal()
 		return
 	}
+	defer l.stopOnPanic()
 	l.alone = true
 	l.pass()
 	l.alone = false
 	l.token.Unlock()
+}
+
+// stopOnPanic ends the process for a bug in a pass that runs on somebody else's goroutine, as it would on the loop's.
+// The HTTP server answers panics of its handlers with a 500 and goes on; a pass done by half would go on with it.
+func (l *loop) stopOnPanic() {
+	if v := recover(); v != nil {
+		l.node.fatal(fmt.Errorf("a bug stopped a loop: %v; please report it\n%s", v, debug.Stack()))
+		panic(v)
+	}
 }
 
 // durable is the WAL's word that a batch is on disk; it runs on the WAL's writer.
@@ -142,6 +155,9 @@ func (l *loop) persisted(b *batch) {
 		if m.then != nil {
 			m.then()
 		} else {
+			if m.state {
+				m.group.unsaved--
+			}
 			m.group.raft.Persisted(m.mark)
 			l.touch(m.group)
 		}
@@ -184,7 +200,9 @@ func (l *loop) touch(g *group) {
 func (l *loop) tick() {
 	l.now++
 	for _, g := range l.groups {
-		g.raft.Tick()
+		if g.unsaved == 0 {
+			g.raft.Tick()
+		}
 		if g.pending.size > 0 {
 			g.pending.expire(l.now, l.late)
 		}
@@ -219,6 +237,7 @@ func (l *loop) persist(g *group, rd *raft.Ready) {
 	}
 	b := l.current()
 	if rd.StateChanged {
+		g.unsaved++
 		b.wal.State(g.id, wal.HardState{Term: rd.HardState.Term, Vote: rd.HardState.Vote, Commit: rd.HardState.Commit})
 	}
 	for i := range rd.Entries {
@@ -226,7 +245,7 @@ func (l *loop) persist(g *group, rd *raft.Ready) {
 		b.wal.Entry(g.id, rd.HardState.Commit, wal.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Kind), Data: e.Data})
 		g.logBytes += int64(len(e.Data)) + entryOverhead
 	}
-	b.marks = append(b.marks, batchMark{group: g, mark: rd.Mark})
+	b.marks = append(b.marks, batchMark{group: g, mark: rd.Mark, state: rd.StateChanged})
 }
 
 // apply runs committed entries through the state machine, in order, and answers those that wait.

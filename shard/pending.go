@@ -42,11 +42,12 @@ func (p *pending) pop() {
 }
 
 // take removes and returns the proposal at (index, term), if it is one of ours. Proposals before it lost
-// their place in the log to another leader's entries: lost is called for each, they were not written.
+// their place in the log to another leader's entries: lost is called for each, they were not written. So
+// did those of earlier terms behind it: terms never fall along the log.
 func (p *pending) take(index, term uint64, lost func(proposal)) (proposal, bool) {
 	for p.size > 0 {
 		front := *p.at(0)
-		if front.index > index {
+		if front.index > index && front.term >= term {
 			break
 		}
 		p.pop()

@@ -35,7 +35,7 @@ func TestPendingTellsLostFromWaiting(t *testing.T) {
 	var p pending
 	a, b := &Request{}, &Request{}
 	p.push(proposal{index: 5, term: 2, req: a})
-	p.push(proposal{index: 7, term: 2, req: b})
+	p.push(proposal{index: 7, term: 4, req: b})
 	var lost []*Request
 	note := func(x proposal) { lost = append(lost, x.req) }
 
@@ -44,7 +44,7 @@ func TestPendingTellsLostFromWaiting(t *testing.T) {
 	_, ok = p.take(5, 3, note)
 	require.False(t, ok, "another leader's entry took the place")
 	require.Equal(t, []*Request{a}, lost)
-	x, ok := p.take(7, 2, note)
+	x, ok := p.take(7, 4, note)
 	require.True(t, ok)
 	require.Same(t, b, x.req)
 	require.Zero(t, p.size)

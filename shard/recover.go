@@ -226,6 +226,7 @@ func (n *Node) recover() error {
 			return err
 		}
 	}
+	n.recovered.Store(true)
 	n.replay.Took = time.Since(began)
 	return nil
 }

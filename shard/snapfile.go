@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"fastpaca/wal"
 )
@@ -22,6 +24,7 @@ type fileWriter struct {
 	file     wal.File
 	off      int64
 	unsynced int
+	syncErr  error
 }
 
 func (w *fileWriter) Write(p []byte) (int, error) {
@@ -29,14 +32,26 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 	w.off += int64(n)
 	w.unsynced += n
 	if err == nil && w.unsynced >= snapSyncEvery {
-		w.unsynced = 0
-		err = w.file.Sync()
+		err = w.sync()
 	}
 	return n, err
 }
 
+func (w *fileWriter) sync() error {
+	w.unsynced = 0
+	w.syncErr = w.file.Sync()
+	return w.syncErr
+}
+
+// usedUp says whether err means that something is used up and may come back: space or descriptors.
+func usedUp(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE},
+		func(e error) bool { return errors.Is(err, e) })
+}
+
 // write makes the captured snapshot a durable file and returns its name and size. Whatever fails, nothing
-// but a temporary file is left behind, which the next start removes.
+// but a temporary file is left behind, which the next start removes, or the complete file under a name that is not
+// durable yet. A sync that fails ends the process, as the log's do: the log is cut on its word.
 func (s *snapshotter) write(shard uint32, c *Captured) (name string, size int64, err error) {
 	disk, dir := s.node.opt.FS, snapDir(s.node.opt.Dir)
 	name = snapName(shard, c.Info().Index)
@@ -51,20 +66,27 @@ func (s *snapshotter) write(shard uint32, c *Captured) (name string, size int64,
 	w := &fileWriter{file: f}
 	_, err = c.WriteTo(w)
 	if err == nil {
-		err = f.Sync()
+		err = w.sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
-		err = disk.Rename(tmp, final)
+		if err = disk.Rename(tmp, final); errors.Is(err, fs.ErrExist) {
+			err = disk.Remove(tmp) // an attempt at this index came as far as the name: the same bytes
+		}
 	}
 	if err == nil {
-		err = disk.SyncDir(dir)
+		w.syncErr = disk.SyncDir(dir)
+		err = w.syncErr
 	}
 	if err != nil {
 		_ = disk.Remove(tmp) // gives the space back on a full disk
-		return "", 0, fmt.Errorf("writing snapshot %s: %w", tmp, err)
+		err = fmt.Errorf("writing snapshot %s: %w", tmp, err)
+		if w.syncErr != nil && !usedUp(w.syncErr) {
+			s.node.fatal(err)
+		}
+		return "", 0, err
 	}
 	return name, w.off, nil
 }
@@ -99,6 +121,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 		return nil, err
 	}
 	newest := make([]string, Shards)
+	synced := false
 	for _, name := range names { // sorted: of one shard, the newest comes last
 		if strings.HasSuffix(name, tmpSuffix) {
 			if err := disk.Remove(filepath.Join(dir, name)); err != nil {
@@ -111,7 +134,14 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 			return nil, fmt.Errorf("%s is not a snapshot of this version: move it out of the data directory", filepath.Join(dir, name))
 		}
 		if old := newest[id]; old != "" {
-			// A crash came between a snapshot and the removal of the one before.
+			// A crash came between a snapshot and the removal of the one before. Perhaps even before the newer
+			// name was durable: it must be, before the older one goes.
+			if !synced {
+				if err := disk.SyncDir(dir); err != nil {
+					return nil, err
+				}
+				synced = true
+			}
 			if err := disk.Remove(filepath.Join(dir, old)); err != nil {
 				return nil, err
 			}

@@ -16,6 +16,8 @@ type snapState struct {
 	mark   int64 // logBytes when the capture began
 	state  int64 // Machine.Bytes at the last snapshot
 	next   int64 // Machine.Bytes at the one being taken
+
+	covered uint64 // index up to which this life has told the WAL to forget
 }
 
 // captureStep is how many contexts one pass captures: a few tens of microseconds, so that a snapshot of a
@@ -32,7 +34,7 @@ func (g *group) maybeSnapshot() {
 		g.loop.node.stats.stateBytes.Add(bytes - old)
 	}
 	due := g.logBytes >= max(g.loop.node.opt.SnapshotBytes, g.snap.state)
-	if (due || g.snap.wanted && g.logBytes > 0) && !g.snap.busy && g.applied > 0 {
+	if (due || g.snap.wanted) && !g.snap.busy && g.applied > g.snap.covered {
 		g.snap.busy = true
 		g.loop.node.snaps.queue(g)
 	}
@@ -119,6 +121,7 @@ func (s *snapshotter) snapshot(g *group) error {
 			g.raft.Compact(g.snap.index, g.snap.term)
 			g.logBytes -= g.snap.mark
 			g.snap.state = g.snap.next
+			g.snap.covered = g.snap.index
 			g.snap.busy = false
 			close(settled)
 		}})
@@ -146,8 +149,12 @@ func (g *group) capture(done chan<- *Captured) {
 	g.loop.box.do(func() { g.capture(done) })
 }
 
-// requestSnapshots is the WAL's call for help: these groups pin its oldest segments.
+// requestSnapshots is the WAL's call for help: these groups pin its oldest segments. The log is open a little before
+// the groups are there; it asks again.
 func (n *Node) requestSnapshots(ids []uint32) {
+	if !n.recovered.Load() {
+		return
+	}
 	for _, id := range ids {
 		if int(id) >= len(n.groups) {
 			continue

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/pprof"
 	"syscall"
 
 	"fastpaca/cluster"
@@ -51,6 +52,11 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	if cfg.memoryBytes == 0 {
 		cfg.memoryBytes = memoryTotal() / 10 * 6
 	}
+	stopProfile, err := profile(cfg.cpuProfile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
 	dir, err := cluster.OpenDirectory(cfg.dataDir, cfg.nodeName)
 	if err != nil {
 		return err
@@ -145,4 +151,22 @@ func (s *settings) advertised(listen net.Addr) string {
 		return s.advertise
 	}
 	return listen.String()
+}
+
+// profile writes a CPU profile to path until stop is called; nothing without a path.
+func profile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("FASTPACA_CPU_PROFILE: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("FASTPACA_CPU_PROFILE: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }

@@ -26,6 +26,8 @@ type settings struct {
 	estimator string
 	logLevel  httpd.Level
 
+	cpuProfile string
+
 	streamMax      int
 	maxBodyBytes   int
 	maxConns       int
@@ -120,6 +122,9 @@ func table() []setting {
 			intSetting(func(s *settings, n int64) { s.snapshotBytes = n }, 4<<10, 1<<40)},
 		{"FASTPACA_LOG_LEVEL", "log-level", "info", "debug, info, warn or error",
 			func(s *settings, v string) (err error) { s.logLevel, err = httpd.ParseLevel(v); return err }},
+
+		{"FASTPACA_CPU_PROFILE", "cpu-profile", "", "file for a CPU profile (pprof) of the whole run; default: no profile",
+			func(s *settings, v string) error { s.cpuProfile = v; return nil }},
 
 		{"FASTPACA_CLUSTER_SEED", "cluster-seed", "", "comma-separated host:port of peers (not available yet)",
 			func(s *settings, v string) error { s.clusterSeed = v; return checkSeeds(v) }},

@@ -1,0 +1,240 @@
+package shard
+
+import (
+	"errors"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"fastpaca/wal"
+	"fastpaca/wal/walfs"
+
+	"github.com/stretchr/testify/require"
+)
+
+// captureAt is a complete capture of an empty shard 0 at an index.
+func captureAt(index uint64) *Captured {
+	m := NewMachine(0)
+	m.BeginSnapshot(index, 1)
+	return m.CaptureSome(1)
+}
+
+func snapshotterOn(fs wal.FS) *snapshotter {
+	o := testOptions(fs)
+	o.setDefaults()
+	n := &Node{opt: o}
+	return newSnapshotter(n)
+}
+
+// TestOldSnapshotOutlivesAnUnsyncedName: kill -9 between the rename of a snapshot and the sync of the directory, a
+// start, and then power loss. The start must not give up the older file while the newer one's name can be lost.
+func TestOldSnapshotOutlivesAnUnsyncedName(t *testing.T) {
+	for seed := range uint64(40) {
+		mem := walfs.NewMem()
+		s := snapshotterOn(mem)
+		dir := snapDir(s.node.opt.Dir)
+		require.NoError(t, mem.MkdirAll(dir))
+		old, _, err := s.write(0, captureAt(5))
+		require.NoError(t, err)
+		next, _, err := snapshotterOn(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+			if c.Op == walfs.OpSyncDir {
+				return walfs.Fault{Err: syscall.EMFILE} // stands for the kill: the sync never happened
+			}
+			return walfs.Fault{}
+		})).write(0, captureAt(9))
+		require.Error(t, err)
+		require.Empty(t, next)
+
+		groups, err := s.node.loadSnapshots()
+		require.NoError(t, err)
+		require.Equal(t, uint64(9), groups[0].snapIndex)
+		names, err := mem.Crash(rand.New(rand.NewPCG(seed, 0)), walfs.CrashOptions{Keep: 50}).List(dir)
+		require.NoError(t, err)
+		found := false
+		for _, name := range names {
+			found = found || name == old || name == snapName(0, 9)
+		}
+		require.True(t, found, "seed %d: no snapshot is left, only %v", seed, names)
+	}
+}
+
+// TestSnapshotIsTriedAgainAtTheSameIndex: out of descriptors between the rename and the sync of the directory. On a
+// full log the index cannot move, so that the second attempt must not trip over the first one's file.
+func TestSnapshotIsTriedAgainAtTheSameIndex(t *testing.T) {
+	var fail atomic.Bool
+	mem := walfs.NewMem()
+	s := snapshotterOn(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+		if c.Op == walfs.OpSyncDir && fail.Load() {
+			return walfs.Fault{Err: syscall.EMFILE}
+		}
+		return walfs.Fault{}
+	}))
+	s.node.opt.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
+	require.NoError(t, mem.MkdirAll(snapDir(s.node.opt.Dir)))
+	fail.Store(true)
+	_, _, err := s.write(0, captureAt(5))
+	require.ErrorIs(t, err, syscall.EMFILE)
+	fail.Store(false)
+	name, _, err := s.write(0, captureAt(5))
+	require.NoError(t, err)
+	names, err := mem.Crash(rand.New(rand.NewPCG(1, 0)), walfs.CrashOptions{}).List(snapDir(s.node.opt.Dir))
+	require.NoError(t, err)
+	require.Equal(t, []string{name}, names)
+}
+
+// TestFailedSyncOfASnapshotIsFatal: after a failed sync the next one may succeed and mean nothing (promise 7), and the
+// log is cut on the word of the sync of the directory.
+func TestFailedSyncOfASnapshotIsFatal(t *testing.T) {
+	eio := errors.New("input/output error")
+	for _, op := range []walfs.Op{walfs.OpSync, walfs.OpSyncDir} {
+		mem := walfs.NewMem()
+		s := snapshotterOn(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+			if c.Op == op {
+				return walfs.Fault{Err: eio}
+			}
+			return walfs.Fault{}
+		}))
+		var heard []error
+		s.node.opt.Fatal = func(err error) { heard = append(heard, err) }
+		require.NoError(t, mem.MkdirAll(snapDir(s.node.opt.Dir)))
+		_, _, err := s.write(0, captureAt(5))
+		require.ErrorIs(t, err, eio)
+		require.Len(t, heard, 1, op.String())
+		require.ErrorIs(t, heard[0], eio)
+	}
+}
+
+// TestNoElectionsWithoutADisk: on a disk that is full at the start nothing can be written, not even a vote. However
+// long that lasts, it must not pile up votes.
+func TestNoElectionsWithoutADisk(t *testing.T) {
+	mem := walfs.NewMem()
+	n := openNode(t, testOptions(mem))
+	require.NoError(t, n.Close())
+	names, err := mem.List(walDir("/data"))
+	require.NoError(t, err)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".spare") {
+			require.NoError(t, mem.Remove(filepath.Join(walDir("/data"), name)))
+		}
+	}
+	o := testOptions(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+		if c.Op == walfs.OpCreate {
+			return walfs.Fault{Err: syscall.ENOSPC}
+		}
+		return walfs.Fault{}
+	}))
+	o.Loops = 1
+	n, err = Open(o)
+	require.NoError(t, err)
+	terms := make(chan [2]uint64)
+	l := n.loops[0]
+	l.box.do(func() {
+		g := n.groups[0]
+		before := g.raft.Term()
+		for range 50 * electionTicks {
+			l.tick()
+			l.drive()
+			l.submit()
+		}
+		terms <- [2]uint64{before, g.raft.Term()}
+	})
+	got := <-terms
+	require.LessOrEqual(t, got[1]-got[0], uint64(1), "elections while no vote can be written")
+	n.inflight.Store(0)
+	require.Error(t, n.Close()) // wal.ErrNoSpace
+}
+
+// TestBugInAnInlinePassIsFatal: the HTTP server answers a panic of a handler with a 500 and goes on. A request that
+// runs the loop's pass by itself must not take a half-done pass, and the token, with it.
+func TestBugInAnInlinePassIsFatal(t *testing.T) {
+	o := testOptions(walfs.NewMem())
+	var bug atomic.Bool
+	o.NowMs = func() int64 {
+		if bug.Load() {
+			panic("a bug")
+		}
+		return 1
+	}
+	fatal := make(chan error, 1)
+	o.Fatal = func(err error) { fatal <- err }
+	n := openNode(t, o)
+	l := n.groups[Of([]byte("x"))].loop
+	bug.Store(true)
+	func() {
+		defer func() { _ = recover() }() // as httpd does
+		for len(fatal) == 0 {
+			r := AcquireRequest()
+			r.Cmd = EncodePut(r.Cmd, &Put{ID: []byte("x")})
+			r.group = n.groups[Of([]byte("x"))]
+			_, first := l.box.request(r)
+			require.True(t, first)
+			l.wake(true)
+		}
+	}()
+	select {
+	case err := <-fatal:
+		require.ErrorContains(t, err, "a bug")
+	case <-time.After(5 * time.Second):
+		t.Fatal("the bug was swallowed, and the loop stands still for ever")
+	}
+	// The product has exited by now. The test has to end its goroutines.
+	bug.Store(false)
+	l.mail.reset()
+	l.alone = false
+	l.token.Unlock()
+	require.NoError(t, n.Close())
+}
+
+// TestLargestCommand: what the node takes, its log can hold, whatever the sizes are set to; what can never be taken
+// is too large, and not an overload that the client would retry for ever.
+func TestLargestCommand(t *testing.T) {
+	o := testOptions(walfs.NewMem())
+	o.MaxCommandBytes = 3 << 20
+	n := openNode(t, o)
+	require.Equal(t, CodeOK, put(n, "x"))
+	for _, size := range []int{2 << 20, 2<<20 - 1, 2<<20 - 30, 2<<20 - 60, 2<<20 - 300, 3 << 20, 4 << 20} {
+		for range 3 { // one of them meets a segment that it does not fit
+			r := AcquireRequest()
+			r.Cmd = encodeText(r.Cmd, "x", "")
+			r.Cmd = encodeText(r.Cmd[:0], "x", strings.Repeat("a", size-len(r.Cmd)))
+			n.Do(Of([]byte("x")), r)
+			code := r.Result.Code
+			if size <= 2<<20-300 {
+				require.Equal(t, CodeOK, code, "%d bytes", size)
+			} else {
+				require.Contains(t, []Code{CodeOK, CodeTooLarge}, code, "%d bytes", size)
+			}
+			ReleaseRequest(r)
+		}
+	}
+	require.Zero(t, n.inflight.Load())
+	require.NoError(t, n.Close())
+}
+
+// TestProposalsOfALostTerm: an entry of a later term, wherever it stands, says that everything proposed in an
+// earlier one and not seen yet is lost. Without that, a proposal made after being elected again would queue behind
+// them, be answered "nothing was written" although it was, and hold its bytes of the budget.
+func TestProposalsOfALostTerm(t *testing.T) {
+	var p pending
+	var lost []uint64
+	note := func(x proposal) { lost = append(lost, x.index) }
+	for i := range uint64(5) {
+		p.push(proposal{index: 100 + i, term: 1})
+	}
+	_, ok := p.take(100, 1, note)
+	require.True(t, ok)
+	_, ok = p.take(101, 2, note) // another leader's no-op
+	require.False(t, ok)
+	require.Equal(t, []uint64{101, 102, 103, 104}, lost)
+	require.Zero(t, p.size)
+	p.push(proposal{index: 103, term: 3})
+	_, ok = p.take(102, 3, note) // our own
+	require.False(t, ok)
+	_, ok = p.take(103, 3, note)
+	require.True(t, ok)
+	require.Len(t, lost, 4)
+}
