@@ -33,9 +33,9 @@
 //	when it is reached, and is dropped again when its replacement is reached, as in the first life.
 //
 // The final floor of every group is known before replay begins: the newest segment's checkpoint holds it,
-// as of the beginning of that segment, and three kinds of later records move it: SNAPSHOT carries the new
-// one; an ENTRY at the first index above the truncation point is the new first live entry. All of them
-// are in the newest segment's body, which is read first. Nothing below the lowest floor is needed, and a
+// as of the beginning of that segment, and two kinds of later records move it: SNAPSHOT carries the new one;
+// an ENTRY at the first index above the truncation point is the new first live entry. Both are in the
+// newest segment's body, which is read first. Nothing below the lowest floor is needed, and a
 // file is given up only when that is so by records that are durable (WAL.sync, publishNeeded).
 //
 // Hard states need no floor: every segment begins with a checkpoint of all groups, so replay begins with
