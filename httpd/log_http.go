@@ -1,6 +1,9 @@
 package httpd
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // The lines that the request path writes. Every one names its route and context, none any content.
 
@@ -23,9 +26,19 @@ func (l *Logger) panicked(r route, id []byte, value any, stack []byte) {
 		Str("panic", fmt.Sprint(value)).Bytes("stack", stack).Send("a request met a bug; please report it with the stack")
 }
 
-// Printf takes what fasthttp has to say about single connections, at debug.
+// Printf takes what fasthttp has to say about single connections, at debug. Its errors quote what they could
+// not parse, which may be a header with the API key or, where lengths do not fit, a piece of a body: they are
+// cut at the first quote.
 func (l *Logger) Printf(format string, args ...any) {
-	if l.Enabled(LevelDebug) {
-		l.Line(LevelDebug, "http").Send(fmt.Sprintf(format, args...))
+	if !l.Enabled(LevelDebug) {
+		return
 	}
+	shown := make([]any, len(args))
+	for i, arg := range args {
+		if err, ok := arg.(error); ok {
+			arg, _, _ = strings.Cut(err.Error(), `"`)
+		}
+		shown[i] = arg
+	}
+	l.Line(LevelDebug, "http").Send(fmt.Sprintf(format, shown...))
 }

@@ -135,3 +135,31 @@ func TestParseLevel(t *testing.T) {
 	_, err := ParseLevel("verbose")
 	require.ErrorContains(t, err, "debug, info, warn or error")
 }
+
+// TestLogNeverQuotesClients: what fasthttp could not parse may be a key or a piece of a message.
+func TestLogNeverQuotesClients(t *testing.T) {
+	var sink lockedBuffer
+	log := NewLogger(&sink, LevelDebug)
+	g := newRig(t, func(c *Config) { c.Logger = log })
+	const post = "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\n"
+	for _, request := range []string{
+		"GET /secret\r\n\r\n",
+		"secret\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nsecret\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nsecret : x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\x01\r\n\r\n",
+		post + "Content-Length: secret\r\n\r\n",
+		post + "Transfer-Encoding: secret\r\n\r\n",
+		post + "Transfer-Encoding: chunked\r\n\r\nsecret\r\n",
+		post + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nsecret\r\n\r\n",
+	} {
+		g.isError(g.raw(request), 400, "invalid_request")
+	}
+	var lines []map[string]any
+	eventually(t, func() bool { lines = sink.lines(t); return len(lines) >= 9 }) // each follows its answer
+	log.Close()
+	for _, line := range lines {
+		require.NotContains(t, line["msg"], "secret")
+		require.Contains(t, line["msg"], "127.0.0.1", "it still says where the trouble came from")
+	}
+}
