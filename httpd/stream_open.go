@@ -62,16 +62,19 @@ type streamParams struct {
 // reconnects to the same URL and therefore goes before cursor. message says what is wrong, if anything.
 func parseStreamParams(ctx *fasthttp.RequestCtx, kind streamKind) (p streamParams, message string) {
 	p.include = true
-	args := ctx.QueryArgs()
-	if args.Has("cursor") {
+	var buf [64]byte
+	_, query := target(ctx)
+	if value, n := parameter(&buf, query, "cursor"); n > 0 {
 		p.resume = true
 		var ok bool
-		if p.version, ok = parseVersion(args.Peek("cursor")); !ok {
-			return p, "cursor must be a version: an integer of at least 0 without a sign"
+		if p.version, ok = parseVersion(value); !ok || n > 1 {
+			return p, "cursor must be a version, given once: an integer of at least 0 without a sign"
 		}
 	}
-	if args.Has("include_messages") {
-		switch string(args.Peek("include_messages")) {
+	if value, n := parameter(&buf, query, "include_messages"); n > 1 {
+		return p, "include_messages is given twice; send it once"
+	} else if n == 1 {
+		switch string(value) {
 		case "true", "1":
 		case "false", "0":
 			p.include = false
