@@ -136,6 +136,8 @@ func TestMalformedHTTP(t *testing.T) {
 	f(400, "invalid_request", "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ")
 	f(400, "invalid_request", "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n")
 	f(400, "invalid_request", "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}XX0\r\n\r\n")
+	f(400, "invalid_request", "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\ncontent-length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+	f(400, "invalid_request", "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
 	f(431, "headers_too_large", "GET /v1/contexts/c HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("x", 10_000)+"\r\n\r\n")
 	f(431, "headers_too_large", "GET /"+strings.Repeat("x", 10_000)+" HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.Zero(t, g.store.writes.Load())

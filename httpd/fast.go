@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -94,6 +95,24 @@ func (s *Server) explain(ctx *fasthttp.RequestCtx, err error) (*apiError, string
 		return errInvalidRequest, "the request ended before it was complete; check Content-Length"
 	}
 	return errInvalidRequest, "the request is not valid HTTP/1.1; check the request line and the headers"
+}
+
+// twoLengths says whether a request gives both a chunked body and a Content-Length. Whoever stands between us
+// and the client may have gone by the other one, and would take a piece of a body for a request, or the other
+// way round: RFC 9112, section 6.1, lets us refuse and makes us close.
+func twoLengths(h *fasthttp.RequestHeader) bool {
+	if h.ContentLength() != -1 { // not chunked
+		return false
+	}
+	name := []byte("Content-Length:")
+	for rest := h.RawHeaders(); len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		if len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name) {
+			return true
+		}
+	}
+	return false
 }
 
 // isCutShort says whether the client stopped sending in the middle of a request.

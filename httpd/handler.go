@@ -61,6 +61,11 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
 // dispatch checks what does not depend on the route, in the order in which it helps a client most: the
 // key, the path, the method, the id. Then it calls the route's handler.
 func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
+	if twoLengths(&ctx.Request.Header) {
+		ctx.SetConnectionClose()
+		writeError(ctx, errInvalidRequest, "the request has both Content-Length and Transfer-Encoding; send one of them")
+		return
+	}
 	path, _ := target(ctx)
 	route, rawID := match(path)
 	w.route = route
