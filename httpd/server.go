@@ -59,8 +59,9 @@ type Config struct {
 	Store   Store
 	Counter *tokenize.Counter // counts what clients send without token_count
 
-	NodeName string // for /v1/cluster and the metrics
-	Version  string // of the build
+	NodeName  string // for /v1/cluster and the metrics
+	Advertise string // address that others reach this node at, for /v1/cluster
+	Version   string // of the build
 
 	APIKey       string // empty: no authentication
 	MaxBodyBytes int

@@ -90,7 +90,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 		"snapshots", st.Replay.Snapshots, "entries", st.Replay.Entries, "took", st.Replay.Took)
 
 	srv := httpd.New(httpd.Config{
-		Store: node, Counter: counter, NodeName: dir.Identity.Name, Version: version,
+		Store: node, Counter: counter, NodeName: dir.Identity.Name, Advertise: cfg.advertised(ln.Addr()), Version: version,
 		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
 		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node) },
 	})
