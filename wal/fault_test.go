@@ -403,3 +403,81 @@ func TestStraddlingBatch(t *testing.T) {
 	require.Equal(t, uint64(31), got[0].last())
 	require.NoError(t, w.Close())
 }
+
+// TestNoDescriptors: a process that runs out of file descriptors for a while goes on when it has some
+// again. A change of a name whose sync had none is not done twice.
+func TestNoDescriptors(t *testing.T) {
+	for _, free := range []int{0, -1} {
+		mem := walfs.NewMem()
+		var sw switchable
+		o := testOptions(walfs.NewFaulty(mem, sw.inject), 1)
+		o.FreeSegments = free
+		o.Fatal = func(err error) { t.Errorf("free %d: fatal: %v", free, err) }
+		w, err := Open(o, nil)
+		require.NoError(t, err)
+		next := uint64(1)
+		for w.activeID.Load() < 4 {
+			next = grow(w, next, 1, 500)
+		}
+		settle(t, w)
+		var refused atomic.Int32
+		sw.set(func(c walfs.Call) walfs.Fault {
+			switch {
+			case c.Op == walfs.OpSyncDir || c.Op == walfs.OpOpen || c.Op == walfs.OpCreate:
+				if refused.Add(1)%3 != 0 {
+					return walfs.Fault{Err: syscall.EMFILE}
+				}
+			}
+			return walfs.Fault{}
+		})
+		for range 4 { // rotations and reclaiming
+			next = grow(w, next, 40, 500)
+			commit(w, func(b *Batch) { b.Snapshot(0, next-1, 1, nil) })
+		}
+		waitFor(t, "segments to go", func() bool {
+			var s Stats
+			w.Stats(&s)
+			return s.SegmentsLive <= 2
+		})
+		next = grow(w, next, 40, 500)
+		require.Greater(t, refused.Load(), int32(10))
+		sw.set(func(walfs.Call) walfs.Fault { return walfs.Fault{} })
+		require.NoError(t, w.Close())
+		w, got := recoverState(t, testOptions(mem, 1))
+		require.Equal(t, next-1, got[0].last())
+		require.NoError(t, w.Close())
+	}
+}
+
+// TestNothingIsDoneAfterABatchThatWasGivenUp: batches behind it may count on it. A small one that would
+// still have fitted is given up with it, and so is everything submitted after that.
+func TestNothingIsDoneAfterABatchThatWasGivenUp(t *testing.T) {
+	mem := walfs.NewMem()
+	o := testOptions(mem, 1)
+	w, err := Open(o, nil)
+	require.NoError(t, err)
+	settle(t, w)
+	mem.SetCapacity(mem.Used())
+	next := uint64(1)
+	for { // until the writer waits for a segment that does not come
+		b := NewBatch(func(*Batch) {})
+		for range 3 {
+			b.Entry(0, 0, entry(next, 1, strings.Repeat("g", 1000)))
+			next++
+		}
+		w.Submit(b)
+		time.Sleep(100 * time.Microsecond)
+		if w.pool.urgent() {
+			break
+		}
+	}
+	var done atomic.Int32
+	for range 3 {
+		b := NewBatch(func(*Batch) { done.Add(1) })
+		b.Entry(0, 0, entry(next, 1, "small"))
+		next++
+		w.Submit(b)
+	}
+	require.ErrorIs(t, w.Close(), ErrNoSpace)
+	require.Zero(t, done.Load())
+}

@@ -183,7 +183,7 @@ func (w *WAL) reclaim() {
 			return
 		}
 		if err := w.release(segmentPath(w.o.Dir, s.id), s.size); err != nil {
-			if isNoSpace(err) {
+			if errors.Is(err, errNotBegun) {
 				w.o.Logf("wal_reclaim_failed", "segment", s.id, "error", err.Error())
 				return // tried again at the next kick
 			}
@@ -197,14 +197,49 @@ func (w *WAL) reclaim() {
 	}
 }
 
+// errNotBegun marks a failure that changed nothing and may pass: what failed can be tried again as a whole.
+var errNotBegun = errors.New("nothing was changed")
+
+func notBegun(err error) error {
+	if isNoSpace(err) {
+		return errors.Join(errNotBegun, err)
+	}
+	return err
+}
+
+// syncDir makes names durable. It needs a descriptor for the directory; while the process has none left,
+// nothing was tried and nothing is lost, and it waits: after a change of a name there is no way back, and
+// an end of the process for want of a descriptor would be an outage made from a shortage. Batches that
+// wait for it show in Stalled. Any other error is the disk's.
+func (w *WAL) syncDir() error {
+	for {
+		err := w.o.FS.SyncDir(w.o.Dir)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || w.closing() {
+			return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+		}
+		w.o.Logf("wal_no_descriptors", "error", err.Error())
+		time.Sleep(w.o.RetryEvery)
+	}
+}
+
+// closing says whether nothing should be waited for any more.
+func (w *WAL) closing() bool {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	return w.pool.closing
+}
+
 // release recycles a file, or removes it if enough are free or it has another size.
 func (w *WAL) release(path string, size int64) error {
 	if w.pool.len() >= w.o.FreeSegments || size != w.o.SegmentBytes {
 		if err := w.o.FS.Remove(path); err != nil {
-			return fmt.Errorf("wal: remove %s: %w", path, err)
+			return notBegun(fmt.Errorf("wal: remove %s: %w", path, err))
 		}
-		if err := w.o.FS.SyncDir(w.o.Dir); err != nil {
-			return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+		if err := w.syncDir(); err != nil {
+			return err
 		}
 		w.count.removed.Add(1)
 		return nil
@@ -212,15 +247,18 @@ func (w *WAL) release(path string, size int64) error {
 	w.spareSeq++
 	to := sparePath(w.o.Dir, w.spareSeq)
 	if err := w.o.FS.Rename(path, to); err != nil {
-		return fmt.Errorf("wal: rename %s: %w", path, err)
+		return notBegun(fmt.Errorf("wal: rename %s: %w", path, err))
 	}
-	if err := w.o.FS.SyncDir(w.o.Dir); err != nil {
-		return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+	if err := w.syncDir(); err != nil {
+		return err
 	}
 	f, err := w.o.FS.Open(to)
 	if err != nil {
-		// The name is durable, so the next start finds the file; only this life does without it.
+		// No descriptor, most likely. Do without it, and do not leave it lying about.
 		w.o.Logf("wal_recycle_failed", "path", to, "error", err.Error())
+		if err := w.o.FS.Remove(to); err != nil {
+			w.o.Logf("wal_remove_failed", "path", to, "error", err.Error()) // the next start does it
+		}
 		return nil
 	}
 	w.count.recycled.Add(1)

@@ -53,8 +53,8 @@ func (w *WAL) rotate() error {
 	if err := w.o.FS.Rename(sp.path, path); err != nil {
 		return fmt.Errorf("wal: naming of %s: %w", path, err)
 	}
-	if err := w.o.FS.SyncDir(w.o.Dir); err != nil {
-		return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+	if err := w.syncDir(); err != nil {
+		return err
 	}
 
 	w.act = active{file: sp.file, path: path, id: h.id, salt: h.salt, size: sp.size, enc: enc}

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -31,24 +32,19 @@ const keepBuffer = 4 << 20
 func (w *WAL) run() {
 	defer close(w.writerDone)
 	var last []*Batch
+	gaveUp := false // on a batch: nothing after it may be done either, it may count on it
 	for {
 		w.q.wait(last)
 		runtime.Gosched()
 		job := w.q.take()
 		last = job.batches
-		if w.failed.Load() {
-			if job.closing {
-				return
-			}
-			continue // the process is about to end; nothing is ever reported done again
-		}
-		if err := w.serve(job); err != nil {
-			if err == ErrNoSpace {
+		if !gaveUp && !w.failed.Load() {
+			if err := w.serve(job); errors.Is(err, ErrNoSpace) {
 				w.closeErr = err
-			} else {
+				gaveUp = true
+			} else if err != nil {
 				w.fail(err)
 			}
-			continue
 		}
 		if job.closing {
 			return
