@@ -481,3 +481,20 @@ func TestNothingIsDoneAfterABatchThatWasGivenUp(t *testing.T) {
 	require.ErrorIs(t, w.Close(), ErrNoSpace)
 	require.Zero(t, done.Load())
 }
+
+// TestCloseWaitsForTheNextSegment: Close writes everything that was submitted, also if the segment that it
+// needs is still being made.
+func TestCloseWaitsForTheNextSegment(t *testing.T) {
+	o := testOptions(walfs.NewMem(), 1)
+	w, err := Open(o, nil)
+	require.NoError(t, err)
+	var done atomic.Int32
+	const n = 400
+	for i := range uint64(n) {
+		b := NewBatch(func(*Batch) { done.Add(1) })
+		b.Entry(0, 0, entry(i+1, 1, strings.Repeat("c", 500)))
+		w.Submit(b)
+	}
+	require.NoError(t, w.Close())
+	require.Equal(t, int32(n), done.Load())
+}

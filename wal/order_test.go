@@ -152,3 +152,26 @@ func TestNamesAreDurableOneByOne(t *testing.T) {
 		require.Greater(t, changes, 10)
 	}
 }
+
+// TestOpenSyncsNamesBeforeItWrites: a process that died between giving a segment a spare's name and the
+// sync of the directory leaves a spare that may still turn back into that segment. The next start makes the
+// names durable before it writes over any file.
+func TestOpenSyncsNamesBeforeItWrites(t *testing.T) {
+	mem, next := threeSegments(t)
+	var mu sync.Mutex
+	var ops []walfs.Op
+	o := testOptions(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.Op.Changes() && c.Op != walfs.OpMkdir {
+			ops = append(ops, c.Op)
+		}
+		return walfs.Fault{}
+	}), 1)
+	w, got := recoverState(t, o)
+	require.Equal(t, next-1, got[0].last())
+	require.NoError(t, w.Close())
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, walfs.OpSyncDir, ops[0])
+}

@@ -5,10 +5,11 @@ import "sync"
 // pool holds the segments to be: pre-written files without an identity. Maintenance puts, the writer takes.
 type pool struct {
 	mu      sync.Mutex
-	cond    sync.Cond // a spare was put, or closing
+	cond    sync.Cond // of everything below
 	free    []spare
 	noSpace bool // the last attempt to make one failed for lack of space
-	closing bool
+	closing bool // nobody waits for space any more
+	aborted bool // nobody waits for anything any more
 	waiting bool // the writer stands still until there is one
 }
 
@@ -21,11 +22,12 @@ type spare struct {
 
 func (p *pool) init() { p.cond.L = &p.mu }
 
-// take waits for a spare. ok is false if the log is closing and there is none.
+// take waits for a spare. ok is false if there is none and there will be none: the log has failed, or it
+// is closing and the disk is full. One that is being made is waited for also while closing.
 func (p *pool) take() (s spare, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.free) == 0 && !p.closing {
+	for len(p.free) == 0 && !p.aborted && !(p.closing && p.noSpace) {
 		p.waiting = true
 		p.cond.Wait()
 	}
@@ -57,6 +59,7 @@ func (p *pool) setNoSpace(v bool) (changed bool) {
 	defer p.mu.Unlock()
 	changed = p.noSpace != v
 	p.noSpace = v
+	p.cond.Broadcast()
 	return changed
 }
 
@@ -69,6 +72,13 @@ func (p *pool) urgent() bool {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closing = true
+	p.cond.Broadcast()
+	p.mu.Unlock()
+}
+
+func (p *pool) abort() {
+	p.mu.Lock()
+	p.aborted, p.closing = true, true
 	p.cond.Broadcast()
 	p.mu.Unlock()
 }

@@ -112,6 +112,14 @@ func (r *recovery) list() error {
 		}
 	}
 	slices.Sort(r.ids)
+	if len(names) > 0 {
+		// The names may be news to the disk, if a process died between changing one and the sync. Were a
+		// spare written over whose old name, a segment's, could come back, so would a segment with foreign
+		// contents.
+		if err := w.o.FS.SyncDir(w.o.Dir); err != nil {
+			return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
+		}
+	}
 	for _, path := range spares {
 		if err := r.adopt(path); err != nil {
 			return err

@@ -309,7 +309,7 @@ func (w *WAL) fail(err error) {
 		return
 	}
 	w.failErr.Store(&err)
-	w.pool.close() // a writer that waits for a segment shall end
+	w.pool.abort() // a writer that waits for a segment shall end
 	w.o.Fatal(err)
 }
 
