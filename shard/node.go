@@ -128,6 +128,9 @@ func (n *Node) start() {
 		go l.run(n.stop)
 		l.box.do(func() {
 			for _, g := range l.groups {
+				if g.snap.index > g.snap.covered {
+					g.cutLog()
+				}
 				g.raft.Campaign()
 				l.touch(g)
 			}

@@ -17,6 +17,7 @@ type recovered struct {
 
 	snapIndex, snapTerm  uint64
 	applied, appliedTerm uint64
+	cut                  uint64 // the log's own word of where it was cut
 
 	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
 	// record carries the commit index of its time, so that the tail stays about one batch long however
@@ -173,7 +174,12 @@ func (p *replayer) known(group uint32) *recovered {
 
 // Snapshot implements wal.Handler.
 func (p *replayer) Snapshot(group uint32, index, term uint64, meta []byte) {
-	if r := p.known(group); r != nil && index > r.snapIndex && p.err == nil {
+	r := p.known(group)
+	if r == nil {
+		return
+	}
+	r.cut = index
+	if index > r.snapIndex && p.err == nil {
 		p.err = fmt.Errorf("shard %d: the log was cut at index %d because a snapshot covered it, but the newest snapshot file "+
 			"covers only index %d: the file is missing from the data directory; restore it from a backup or a replica", group, index, r.snapIndex)
 	}
@@ -257,6 +263,7 @@ func (n *Node) addGroup(r *recovered) error {
 		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, lastMs: r.machine.LastMs(),
 	}
 	g.snap.state = r.snapBytes
+	g.snap.index, g.snap.term, g.snap.covered = r.snapIndex, r.snapTerm, r.cut
 	g.machine.OnPublish(n.hub.changed)
 	n.groups[r.id] = g
 	l.groups = append(l.groups, g)

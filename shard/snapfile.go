@@ -120,8 +120,14 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(names) > 0 {
+		// A process that was killed may have left a name that is not durable. It must be, before an older snapshot
+		// or the log in front of it goes.
+		if err := disk.SyncDir(dir); err != nil {
+			return nil, err
+		}
+	}
 	newest := make([]string, Shards)
-	synced := false
 	for _, name := range names { // sorted: of one shard, the newest comes last
 		if strings.HasSuffix(name, tmpSuffix) {
 			if err := disk.Remove(filepath.Join(dir, name)); err != nil {
@@ -134,14 +140,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 			return nil, fmt.Errorf("%s is not a snapshot of this version: move it out of the data directory", filepath.Join(dir, name))
 		}
 		if old := newest[id]; old != "" {
-			// A crash came between a snapshot and the removal of the one before. Perhaps even before the newer
-			// name was durable: it must be, before the older one goes.
-			if !synced {
-				if err := disk.SyncDir(dir); err != nil {
-					return nil, err
-				}
-				synced = true
-			}
+			// A crash came between a snapshot and the removal of the one before.
 			if err := disk.Remove(filepath.Join(dir, old)); err != nil {
 				return nil, err
 			}

@@ -139,6 +139,13 @@ func (s *snapshotter) snapshot(g *group) error {
 	return s.removeOldSnapshots(g.id, name)
 }
 
+// cutLog tells the WAL of the snapshot that this life began with: a crash came before the WAL heard of it. It matters
+// where the log ends before the snapshot does, for what comes next would leave a gap.
+func (g *group) cutLog() {
+	g.loop.current().wal.Snapshot(g.id, g.snap.index, g.snap.term, nil)
+	g.snap.covered = g.snap.index
+}
+
 // capture takes the next contexts into the snapshot, and comes back for more through the mailbox, so that
 // requests get their turn in between.
 func (g *group) capture(done chan<- *Captured) {
