@@ -101,18 +101,19 @@ func (s *Server) explain(ctx *fasthttp.RequestCtx, err error) (*apiError, string
 // and the client may have gone by the other one, and would take a piece of a body for a request, or the other
 // way round: RFC 9112, section 6.1, lets us refuse and makes us close.
 func twoLengths(h *fasthttp.RequestHeader) bool {
-	if h.ContentLength() != -1 { // not chunked
+	// -1 is chunked; an empty chunked body has become 0, as has a missing one where the method may have one.
+	if n := h.ContentLength(); n != -1 && n != 0 {
 		return false
 	}
-	name := []byte("Content-Length:")
+	var length, chunked bool
 	for rest := h.RawHeaders(); len(rest) > 0; {
 		var line []byte
-		line, rest, _ = bytes.Cut(rest, []byte("\n"))
-		if len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name) {
-			return true
-		}
+		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
+		name, _, _ := bytes.Cut(line, []byte{':'})
+		length = length || bytes.EqualFold(name, headerContentLength)
+		chunked = chunked || bytes.EqualFold(name, headerTransferEncoding)
 	}
-	return false
+	return length && chunked
 }
 
 // isCutShort says whether the client stopped sending in the middle of a request.

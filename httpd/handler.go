@@ -177,6 +177,9 @@ var (
 	headerAuthorization  = []byte("Authorization")
 	headerIdempotencyKey = []byte("Idempotency-Key")
 	headerEncoding       = []byte("Content-Encoding")
+
+	headerContentLength    = []byte("Content-Length")
+	headerTransferEncoding = []byte("Transfer-Encoding")
 )
 
 // body returns the request's body once its media type is JSON, or answers the error. The bytes are
