@@ -30,14 +30,14 @@ check: ## gofmt, vet, staticcheck and our own rules
 	$(GO) tool staticcheck ./...
 	$(GO) test ./cmd/lint/
 
-race: ## every test under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
+race: ## every package's tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /jepsen)
 
 allocs: ## the tests that the race detector cannot run: allocation gates
 	$(GO) test -timeout 5m -run 'Alloc' ./...
 
 e2e: build ## the real binary: kill -9, full disk, torn tail, flipped bit, shutdown
-	FASTPACA_BIN=$(CURDIR)/bin/fastpaca $(GO) test -count=1 -timeout 8m ./jepsen/...
+	FASTPACA_BIN=$(CURDIR)/bin/fastpaca CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 8m ./jepsen/...
 
 bench: build ## speed as ratios to floors measured in the same run; writes bench/out/result.json
 	$(GO) run ./bench
