@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fastpaca/shard"
+	"fastpaca/tokenize"
 
 	"github.com/stretchr/testify/require"
 )
@@ -322,4 +323,26 @@ func TestAPIKey(t *testing.T) {
 	g.ok(200, "GET", "/health/live", "")
 	require.Equal(t, 200, g.do("GET", "/metrics", "").status)
 	require.Equal(t, 200, g.do("GET", "/openapi.json", "").status)
+}
+
+// TestRetryAfterAnotherEstimator: a repeat gets the first answer, also from a node that counts differently now.
+func TestRetryAfterAnotherEstimator(t *testing.T) {
+	first := newRig(t)
+	second := newRig(t, func(c *Config) {
+		var err error
+		c.Store = first.store
+		c.Counter, err = tokenize.New("chars:1")
+		require.NoError(t, err)
+	})
+	first.ok(201, "PUT", "/v1/contexts/c", "")
+	one := `{"message":` + textMessage("twelve chars") + `}`
+	many := `{"messages":[` + textMessage("twelve chars") + `,` + textMessage("four") + `]}`
+	const path = "/v1/contexts/c/messages"
+	require.JSONEq(t, `{"seq":1,"version":1,"token_estimate":3}`, first.ok(201, "POST", path, one, "Idempotency-Key: a"))
+	require.JSONEq(t, `{"results":[{"seq":2,"token_estimate":3},{"seq":3,"token_estimate":1}],"version":2}`,
+		first.ok(201, "POST", path, many, "Idempotency-Key: b"))
+	require.JSONEq(t, `{"seq":1,"version":1,"token_estimate":3,"deduplicated":true}`,
+		second.ok(201, "POST", path, one, "Idempotency-Key: a"))
+	require.JSONEq(t, `{"results":[{"seq":2,"token_estimate":3},{"seq":3,"token_estimate":1}],"version":2,"deduplicated":true}`,
+		second.ok(201, "POST", path, many, "Idempotency-Key: b"))
 }

@@ -71,14 +71,18 @@ func (s *Server) appended(w *work, result *shard.Result) {
 	s.log.appended(w.id, result.FirstSeq, result.Count, result.Version)
 }
 
-// appendResults appends the answer to an append. An answer given again counts the tokens of this request:
-// its body is the first one's, or the key would not have matched.
+// appendResults appends the answer to an append. An answer given again has the tokens that the first one had:
+// the estimator may be another since, and what counts is what the messages were stored with.
 func (p *parser) appendResults(dst []byte, result *shard.Result) []byte {
 	dst = append(dst, '{')
 	if p.batch {
 		dst = append(dst, `"results":[`...)
 	}
 	for i := range p.messages {
+		seq, tokens := result.FirstSeq+uint64(i), p.messages[i].tokens
+		if v := &result.View; result.Deduplicated && v.First <= seq && seq <= v.Last {
+			tokens = v.Slot(seq).Tokens
+		}
 		if p.batch {
 			if i > 0 {
 				dst = append(dst, ',')
@@ -86,12 +90,12 @@ func (p *parser) appendResults(dst []byte, result *shard.Result) []byte {
 			dst = append(dst, '{')
 		}
 		dst = append(dst, `"seq":`...)
-		dst = strconv.AppendUint(dst, result.FirstSeq+uint64(i), 10)
+		dst = strconv.AppendUint(dst, seq, 10)
 		if !p.batch {
 			dst = appendVersion(append(dst, ','), result)
 		}
 		dst = append(dst, `,"token_estimate":`...)
-		dst = strconv.AppendUint(dst, uint64(p.messages[i].tokens), 10)
+		dst = strconv.AppendUint(dst, uint64(tokens), 10)
 		if p.batch {
 			dst = append(dst, '}')
 		}
