@@ -137,8 +137,10 @@ func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
 			_ = w.o.FS.Remove(path) // what is left here is removed by the next start
 		}
 	}()
-	// A full disk shows here and at once, while there is still much room in the active segment.
-	if err := f.Allocate(size); err != nil {
+	// A full disk shows here and at once, while there is still much room in the active segment. One block too
+	// many: the file has the size of a spare only when all of it is written, so that the next start does not
+	// take one for ready whose making was cut short.
+	if err := f.Allocate(size + blockBytes); err != nil {
 		return spare{}, fmt.Errorf("wal: reserving %d bytes for %s: %w", size, path, err)
 	}
 	zeros := make([]byte, min(zeroChunk, size))
@@ -163,6 +165,12 @@ func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
 			time.Sleep(min(w.o.Now().Sub(began), zeroPauseMax))
 			began = w.o.Now()
 		}
+	}
+	if err := f.Truncate(size); err != nil {
+		return spare{}, fmt.Errorf("wal: finishing %s: %w", path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return spare{}, fmt.Errorf("wal: sync of %s: %w", path, err)
 	}
 	return spare{file: f, path: path, size: size}, nil
 }
