@@ -4,12 +4,15 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
-// fasthttp moves a connection's deadlines three times per request. Each move takes the runtime's timer locks:
-// together more than a microsecond, as much as parsing the request. So a connection only notes its deadlines,
-// and the listener's sweeper looks at all of them now and then and fires those that have passed, at most
-// sweepShare of the shortest timeout (or sweepMax) late. That is what "30 s" means to a slow client.
+// A request moves its connection's deadlines three times: idle, reading, writing. Done by fasthttp, each move is
+// a look at the clock and a visit to the runtime's timer locks, together as much as parsing the request. So
+// fasthttp is given no timeouts. A connection notes when its phase ends, by a clock that the listener's sweeper
+// moves on, and the sweeper fires what has passed: at most sweepShare of the shortest timeout (or sweepMax) late,
+// and never early. That is what "30 s" means to a slow client.
 const (
 	sweepShare = 16
 	sweepMin   = 5 * time.Millisecond
@@ -35,16 +38,12 @@ type lazyDeadline struct {
 	fired atomic.Bool
 }
 
-func (d *lazyDeadline) set(t time.Time, real func(time.Time) error) error {
-	at := int64(0)
-	if !t.IsZero() {
-		at = t.UnixNano()
-	}
+// set moves the deadline to at, Unix ns; 0 is none.
+func (d *lazyDeadline) set(at int64, real func(time.Time) error) {
 	d.at.Store(at)
 	if d.fired.CompareAndSwap(true, false) {
-		return real(time.Time{})
+		_ = real(time.Time{}) // fails only on a connection that is closed already
 	}
-	return nil
 }
 
 func (d *lazyDeadline) sweep(now int64, real func(time.Time) error) {
@@ -59,21 +58,23 @@ func (d *lazyDeadline) sweep(now int64, real func(time.Time) error) {
 	}
 }
 
-// SetReadDeadline implements net.Conn, late by up to one sweep.
-func (c *conn) SetReadDeadline(t time.Time) error {
-	if c.direct.Load() {
-		return c.Conn.SetReadDeadline(t)
+// phase is fasthttp's word on where a connection stands: the whole of a request has ReadTimeout from its first
+// byte on, the wait for the next one IdleTimeout.
+func phase(nc net.Conn, state fasthttp.ConnState) {
+	c, ok := nc.(*conn)
+	if !ok || c.direct.Load() {
+		return
 	}
-	return c.read.set(t, c.Conn.SetReadDeadline)
+	switch state {
+	case fasthttp.StateNew, fasthttp.StateActive:
+		c.read.set(c.l.after(c.l.s.cfg.ReadTimeout), c.Conn.SetReadDeadline)
+	case fasthttp.StateIdle:
+		c.read.set(c.l.after(c.l.s.cfg.IdleTimeout), c.Conn.SetReadDeadline)
+	}
 }
 
-// SetWriteDeadline implements net.Conn, late by up to one sweep.
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	if c.direct.Load() {
-		return c.Conn.SetWriteDeadline(t)
-	}
-	return c.write.set(t, c.Conn.SetWriteDeadline)
-}
+// after is the moment d from now, or up to one sweep later.
+func (l *listener) after(d time.Duration) int64 { return l.clock.Load() + int64(l.period) + int64(d) }
 
 // SetDeadline implements net.Conn and ends the laziness: fasthttp calls it for one purpose, to hand a
 // connection over to a stream, whose deadlines are its own and exact.
@@ -87,7 +88,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 // sweep fires the deadlines that have passed, until the listener is closed and its last connection gone.
 func (l *listener) sweep() {
 	defer l.group.Done()
-	tick := time.NewTicker(sweepEvery(l.s.cfg.ReadTimeout, l.s.cfg.WriteTimeout, l.s.cfg.IdleTimeout))
+	tick := time.NewTicker(l.period)
 	defer tick.Stop()
 	for {
 		select {
@@ -96,6 +97,7 @@ func (l *listener) sweep() {
 			return
 		}
 		now := time.Now().UnixNano()
+		l.clock.Store(now)
 		l.mu.Lock()
 		for c := range l.conns {
 			if !c.direct.Load() {
@@ -106,5 +108,3 @@ func (l *listener) sweep() {
 		l.mu.Unlock()
 	}
 }
-
-var _ net.Conn = (*conn)(nil)

@@ -39,9 +39,7 @@ func (s *Server) newFast() *fasthttp.Server {
 		MaxRequestBodySize: s.cfg.MaxBodyBytes,
 		ReadBufferSize:     readBufferSize,
 		WriteBufferSize:    writeBufferSize,
-		ReadTimeout:        s.cfg.ReadTimeout,
-		WriteTimeout:       s.cfg.WriteTimeout,
-		IdleTimeout:        s.cfg.IdleTimeout,
+		ConnState:          phase, // the timeouts are ours: deadline.go
 		Concurrency:        s.cfg.MaxConns + spareWorkers,
 		// How long fasthttp's sweeper sleeps, and so how long a goroutine outlives Shutdown.
 		MaxIdleWorkerDuration: time.Second,

@@ -35,6 +35,8 @@ type listener struct {
 	group     sync.WaitGroup
 	closed    chan struct{}
 	once      sync.Once
+	period    time.Duration // between two sweeps
+	clock     atomic.Int64  // Unix ns of the last sweep
 	swept     chan struct{} // closed when the connections are, by closeConns
 	sweptOnce sync.Once
 
@@ -49,7 +51,9 @@ func newListener(s *Server, ln net.Listener) *listener {
 		closed:    make(chan struct{}),
 		swept:     make(chan struct{}),
 		conns:     make(map[*conn]struct{}),
+		period:    sweepEvery(s.cfg.ReadTimeout, s.cfg.WriteTimeout, s.cfg.IdleTimeout),
 	}
+	l.clock.Store(time.Now().UnixNano())
 	l.group.Add(1)
 	go l.sweep()
 	return l
@@ -166,7 +170,11 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 func (c *conn) Write(b []byte) (int, error) {
+	if !c.direct.Load() {
+		c.write.set(c.l.after(c.l.s.cfg.WriteTimeout), c.Conn.SetWriteDeadline)
+	}
 	n, err := c.Conn.Write(b)
+	c.write.at.Store(0)
 	c.l.s.metrics.bytesOut.Add(n)
 	return n, err
 }
