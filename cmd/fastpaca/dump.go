@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"fastpaca/shard"
 	"fastpaca/wal"
 )
 
@@ -31,6 +32,10 @@ func walDump(args []string, stdout, stderr io.Writer) int {
 	}
 	if fs.NArg() != 1 {
 		fs.Usage()
+		return 2
+	}
+	if *group >= shard.Shards {
+		fmt.Fprintf(stderr, "fastpaca wal dump: -shard %d: shards are numbered from 0 to %d\n", *group, shard.Shards-1)
 		return 2
 	}
 	dir := fs.Arg(0)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 
 	"fastpaca/cluster"
@@ -59,7 +60,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	defer func() { err = errors.Join(err, stopProfile()) }()
 	dir, err := cluster.OpenDirectory(cfg.dataDir, cfg.nodeName)
 	if err != nil {
-		return err
+		return fmt.Errorf("FASTPACA_RAFT_DATA_DIR: %w", err)
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	// The address is taken before the log is read: a port that is in use should not cost a recovery.
@@ -131,7 +132,7 @@ func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
 		WALSoftBytes:    cfg.walSoftBytes,
 		WALHardBytes:    cfg.walHardBytes,
 		SnapshotBytes:   cfg.snapshotBytes,
-		Logf:            func(event string, kv ...any) { say(httpd.LevelInfo, event, "", kv...) },
+		Logf:            func(event string, kv ...any) { say(levelOf(event), event, eventText[event], kv...) },
 		// After a failed write or fsync nothing the page cache says can be believed (DESIGN.md, promise 7):
 		// no cleaning up, the next start reads what the disk really has.
 		Fatal: func(err error) {
@@ -139,6 +140,29 @@ func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
 			os.Exit(3)
 		},
 	}
+}
+
+// eventText says in a sentence what the node's and its log's own events mean for the operator.
+var eventText = map[string]string{
+	"snapshot_failed":     "a snapshot could not be written and is tried again; the log grows until it works",
+	"wal_full":            "there is no room for the log: appends answer storage_full until there is",
+	"wal_has_room":        "there is room for the log again: appends are taken",
+	"wal_no_space":        "the disk has no room for the next log segment; it is tried again every second",
+	"wal_no_descriptors":  "the process has no file descriptors left for the log; raise the limit of open files",
+	"wal_torn_tail":       "the log ended in an unfinished write, as after a crash; it was never acknowledged",
+	"wal_foreign_file":    "a file in the log's directory is not the log's; it is left alone",
+	"wal_reclaim_failed":  "an old segment could not be given up yet and is tried again",
+	"shutdown_incomplete": "writes under way were not answered in time; what was acknowledged is on disk",
+}
+
+// levelOf is warn for events that an operator may have to act on.
+func levelOf(event string) httpd.Level {
+	for _, bad := range []string{"_failed", "_full", "_incomplete", "_no_space", "_no_descriptors", "_foreign_file"} {
+		if strings.HasSuffix(event, bad) {
+			return httpd.LevelWarn
+		}
+	}
+	return httpd.LevelInfo
 }
 
 // commandSlack is what encoding adds to a request body at most: 14 bytes a message, 1000 messages, their

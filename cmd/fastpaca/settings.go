@@ -169,15 +169,15 @@ func load(args []string, env func(string) (string, bool), out io.Writer) (s sett
 	onLine := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { onLine[f.Name] = true })
 	for _, row := range rows {
-		value, from, set := row.def, "default", false
+		value, from, set := row.def, "defaults", false
 		if v, ok := env(row.env); ok && v != "" {
-			value, from, set = v, row.env, true
+			value, from, set = v, "environment", true
 		}
 		if onLine[row.flag] {
-			value, from, set = *given[row.flag], "--"+row.flag, true
+			value, from, set = *given[row.flag], "command line", true
 		}
 		if err := row.parse(&s, value); err != nil {
-			return s, nil, fmt.Errorf("%s (%s, flag --%s): %w", from, row.env, row.flag, err)
+			return s, nil, fmt.Errorf("%s (flag --%s), from the %s: %w", row.env, row.flag, from, err)
 		}
 		if set && later[row.env] {
 			notes = append(notes, row.env)
