@@ -61,6 +61,7 @@ var outcomes = map[shard.Code]struct {
 	shard.CodeStorageFull:  {errStorageFull, "the node has no room left, on its disk or within its memory limit, and nothing was written; reads still work, retry when there is room"},
 	shard.CodeOverloaded:   {errOverloaded, "too many requests wait on this node and nothing was written; retry after a pause"},
 	shard.CodeTooLarge:     {errPayloadTooLarge, "the request is larger than one log entry may be and nothing was written; send fewer messages at a time"},
+	shard.CodeMetadataFull: {errInvalidMetadata, "the metadata of this context would grow beyond 1 MiB and nothing was written; remove members by setting them to null"},
 	shard.CodeShuttingDown: {errUnavailable, "the node is shutting down and nothing was written; retry on another node"},
 }
 

@@ -49,7 +49,7 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
 	}
 	status := ctx.Response.StatusCode()
 	s.metrics.observe(w.route, status, time.Since(ctx.Time()))
-	if status >= 500 {
+	if status >= 500 && w.route != routeHealthReady { // a node that starts says "not ready" by design
 		s.log.failed(w.route, w.id, status, errorCode(ctx.Response.Body()))
 	}
 	w.release()

@@ -119,14 +119,24 @@ func (m *Machine) applyDelete(ctx *Context, res *Result) bool {
 	return true
 }
 
+// MetadataMax bounds what patches may make of a context's metadata, in bytes of JSON: every answer about the context
+// carries all of it, and so does every snapshot. It is part of what equal logs mean and must not change. A PUT is
+// bounded by its body; a patch that makes the metadata smaller is always taken.
+const MetadataMax = 1 << 20
+
 func (m *Machine) applyPatch(ctx *Context, res *Result) bool {
 	old, h := m.current(ctx, m.cmd.timeMs)
 	if old.Tombstoned {
 		res.Code = CodeTombstoned
 		return false
 	}
+	merged := mergeMetadata(old.Metadata, m.cmd.metadata)
+	if len(merged) > MetadataMax && len(merged) > len(old.Metadata) {
+		res.Code = CodeMetadataFull
+		return false
+	}
 	ext := *old
-	ext.Metadata = mergeMetadata(old.Metadata, m.cmd.metadata)
+	ext.Metadata = merged
 	m.publish(ctx, h, old, &ext)
 	m.captureView(ctx, res)
 	return true

@@ -19,13 +19,14 @@ const (
 	CodeOverloaded   // a queue is full; nothing was written
 	CodeShuttingDown // the node stops; nothing was written
 	CodeTooLarge     // the command is larger than a log entry may be; nothing was written
+	CodeMetadataFull // the context's metadata would pass MetadataMax; nothing was written
 )
 
 var codeNames = [...]string{
 	CodeOK: "ok", CodeNotFound: "not_found", CodeTombstoned: "tombstoned", CodeConflict: "conflict",
 	CodeKeyReused: "key_reused", CodeTimeout: "timeout", CodeUnavailable: "unavailable",
 	CodeStorageFull: "storage_full", CodeOverloaded: "overloaded", CodeShuttingDown: "shutting_down",
-	CodeTooLarge: "too_large",
+	CodeTooLarge: "too_large", CodeMetadataFull: "metadata_full",
 }
 
 // String is for logs and tests.
