@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -90,7 +91,10 @@ const (
 	replayDepth = 16
 )
 
-// replayer feeds the log, read by one goroutine, to as many appliers as there are loops.
+// recoveryWorkers is how many goroutines rebuild the state: nobody else wants the processors yet.
+func recoveryWorkers() int { return runtime.GOMAXPROCS(0) }
+
+// replayer feeds the log, read by one goroutine, to recoveryWorkers appliers.
 type replayer struct {
 	groups  []*recovered
 	err     error
@@ -210,7 +214,7 @@ func (n *Node) recover() error {
 	if err != nil {
 		return err
 	}
-	replay := newReplayer(groups, n.opt.Loops, &n.replay)
+	replay := newReplayer(groups, recoveryWorkers(), &n.replay)
 	log, err := wal.Open(wal.Options{
 		FS: n.opt.FS, Dir: walDir(n.opt.Dir), Groups: walGroups,
 		SegmentBytes: n.opt.SegmentBytes, SoftLimitBytes: n.opt.WALSoftBytes, HardLimitBytes: n.opt.WALHardBytes,

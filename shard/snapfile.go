@@ -151,11 +151,12 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 	errs := make([]error, Shards)
 	sizes := make([]int64, Shards)
 	var wg sync.WaitGroup
-	for w := range n.opt.Loops {
+	workers := recoveryWorkers()
+	for w := range workers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for id := w; id < Shards; id += n.opt.Loops {
+			for id := w; id < Shards; id += workers {
 				groups[id], sizes[id], errs[id] = n.loadShard(uint32(id), newest[id])
 			}
 		}()
