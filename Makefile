@@ -11,7 +11,7 @@ LISTEN  ?= :4000
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check race allocs e2e bench bench-quick fuzz clean
+.PHONY: help build run test check unit race e2e bench bench-quick fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ build: ## build the static binary bin/fastpaca
 run: build ## build, then serve one node on :4000 with its data in priv/raft
 	./bin/fastpaca server --listen '$(LISTEN)' --raft-data-dir '$(DATA)'
 
-test: check race allocs e2e ## everything a change must pass
+test: check unit race e2e ## everything a change must pass
 
 check: ## gofmt, vet, staticcheck and our own rules
 	@out="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "gofmt wants to change:"; echo "$$out"; exit 1; fi
@@ -33,8 +33,8 @@ check: ## gofmt, vet, staticcheck and our own rules
 race: ## every package's tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /jepsen)
 
-allocs: ## the tests that the race detector cannot run: allocation gates
-	$(GO) test -timeout 5m -run 'Alloc' ./...
+unit: ## every package's tests without it: allocation gates, crashes at every file operation
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v /jepsen)
 
 e2e: build ## the real binary: kill -9, full disk, torn tail, flipped bit, shutdown
 	FASTPACA_BIN=$(CURDIR)/bin/fastpaca CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 8m ./jepsen/...
