@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fastpaca/raft"
@@ -20,11 +21,16 @@ type recovered struct {
 	applied, appliedTerm uint64
 	cut                  uint64 // the log's own word of where it was cut
 
+	// solo: this node is the only voter. Then whatever stands in its log is committed: nobody else can
+	// overwrite it, and the election that follows would commit all of it anyway.
+	solo bool
+
 	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
 	// record carries the commit index of its time, so that the tail stays about one batch long however
 	// long the log is.
-	tail []raft.Entry
-	head int
+	tail  []raft.Entry
+	head  int
+	owned int // tail[:owned] does not refer to the log's read buffers
 
 	snapBytes int64 // Machine.Bytes of the snapshot
 	logBytes  int64 // of the log behind it
@@ -44,6 +50,7 @@ func (r *recovered) entry(commit uint64, e wal.Entry) {
 			return
 		}
 		r.tail = r.tail[:r.head+int(e.Index-live[0].Index)]
+		r.owned = min(r.owned, len(r.tail))
 	}
 	if want := r.applied + uint64(len(r.tail)-r.head) + 1; e.Index != want {
 		r.err = fmt.Errorf("shard %d: the log continues at index %d, but %d comes next: part of the log or the newest snapshot "+
@@ -52,6 +59,9 @@ func (r *recovered) entry(commit uint64, e wal.Entry) {
 	}
 	r.logBytes += int64(len(e.Data)) + entryOverhead
 	r.tail = append(r.tail, raft.Entry{Index: e.Index, Term: e.Term, Kind: raft.EntryKind(e.Kind), Data: e.Data})
+	if r.solo {
+		commit = e.Index
+	}
 	r.applyTo(commit)
 }
 
@@ -70,10 +80,18 @@ func (r *recovered) applyTo(commit uint64) {
 		r.head++
 	}
 	if r.head == len(r.tail) {
-		r.tail, r.head = r.tail[:0], 0
+		r.tail, r.head, r.owned = r.tail[:0], 0, 0
 	} else if r.head > 4096 {
-		r.tail, r.head = append(r.tail[:0], r.tail[r.head:]...), 0
+		r.tail, r.owned, r.head = append(r.tail[:0], r.tail[r.head:]...), max(r.owned-r.head, 0), 0
 	}
+}
+
+// own copies what waits in the tail out of the log's read buffers, which are about to be used again.
+func (r *recovered) own() {
+	for i := max(r.head, r.owned); i < len(r.tail); i++ {
+		r.tail[i].Data = append([]byte(nil), r.tail[i].Data...)
+	}
+	r.owned = len(r.tail)
 }
 
 // replayItem is one thing that the log says, on its way to the worker of its group.
@@ -82,13 +100,21 @@ type replayItem struct {
 	commit uint64
 	entry  wal.Entry
 	state  bool // commit alone
+	buffer *replayBuffer
 }
 
-// replayChunk is how many items travel to a worker at once, replayDepth how many such chunks may wait:
-// together they bound what the reader may be ahead of the slowest worker.
+// replayBuffer is a read buffer whose entries are all on their way; the last worker to get there gives it back.
+type replayBuffer struct {
+	workers atomic.Int32
+	done    func()
+}
+
+// replayChunk and replayBytes are how many items, and bytes of entries, travel to a worker at once, replayDepth how
+// many such chunks may wait: together they bound what the reader may be ahead of the slowest worker.
 const (
 	replayChunk = 512
-	replayDepth = 16
+	replayBytes = 256 << 10
+	replayDepth = 8
 )
 
 // recoveryWorkers is how many goroutines rebuild the state: nobody else wants the processors yet.
@@ -99,6 +125,7 @@ type replayer struct {
 	groups  []*recovered
 	err     error
 	filling [][]replayItem
+	bytes   []int // of entries in filling
 	queues  []chan []replayItem
 	spare   chan []replayItem
 	workers sync.WaitGroup
@@ -107,7 +134,8 @@ type replayer struct {
 
 func newReplayer(groups []*recovered, workers int, stats *ReplayStats) *replayer {
 	p := &replayer{groups: groups, stats: stats, spare: make(chan []replayItem, workers*(replayDepth+2))}
-	for range workers {
+	p.bytes = make([]int, workers)
+	for w := range workers {
 		q := make(chan []replayItem, replayDepth)
 		p.queues = append(p.queues, q)
 		p.filling = append(p.filling, make([]replayItem, 0, replayChunk))
@@ -117,9 +145,12 @@ func newReplayer(groups []*recovered, workers int, stats *ReplayStats) *replayer
 			for items := range q {
 				for i := range items {
 					it := &items[i]
-					if it.state {
+					switch {
+					case it.buffer != nil:
+						p.leave(w, it.buffer)
+					case it.state:
 						it.group.applyTo(it.commit)
-					} else {
+					default:
 						it.group.entry(it.commit, it.entry)
 					}
 				}
@@ -134,16 +165,38 @@ func newReplayer(groups []*recovered, workers int, stats *ReplayStats) *replayer
 	return p
 }
 
-func (p *replayer) add(it replayItem) {
-	w := int(it.group.id) % len(p.queues)
+// Release implements wal.Releaser: a note behind the buffer's entries in every worker's queue.
+func (p *replayer) Release(done func()) {
+	b := &replayBuffer{done: done}
+	b.workers.Store(int32(len(p.queues)))
+	for w := range p.queues {
+		p.push(w, replayItem{buffer: b})
+	}
+}
+
+// leave is worker w's word that it is behind the entries of b. What of them still waits for its commit is copied.
+func (p *replayer) leave(w int, b *replayBuffer) {
+	for id := w; id < len(p.groups); id += len(p.queues) {
+		p.groups[id].own()
+	}
+	if b.workers.Add(-1) == 0 {
+		b.done()
+	}
+}
+
+func (p *replayer) add(it replayItem) { p.push(int(it.group.id)%len(p.queues), it) }
+
+func (p *replayer) push(w int, it replayItem) {
 	p.filling[w] = append(p.filling[w], it)
-	if len(p.filling[w]) == replayChunk {
+	p.bytes[w] += len(it.entry.Data)
+	if len(p.filling[w]) == replayChunk || p.bytes[w] >= replayBytes {
 		p.flush(w)
 	}
 }
 
 func (p *replayer) flush(w int) {
 	p.queues[w] <- p.filling[w]
+	p.bytes[w] = 0
 	select {
 	case p.filling[w] = <-p.spare:
 	default:

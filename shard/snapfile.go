@@ -174,7 +174,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 // loadShard makes a shard from the snapshot file called name; an empty name means an empty shard.
 func (n *Node) loadShard(id uint32, name string) (*recovered, int64, error) {
 	if name == "" {
-		return &recovered{id: id, machine: NewMachine(id)}, 0, nil
+		return &recovered{id: id, machine: NewMachine(id), solo: true}, 0, nil
 	}
 	path := filepath.Join(snapDir(n.opt.Dir), name)
 	f, err := n.opt.FS.Open(path)
@@ -195,6 +195,6 @@ func (n *Node) loadShard(id uint32, name string) (*recovered, int64, error) {
 	}
 	return &recovered{
 		id: id, machine: m, snapIndex: info.Index, snapTerm: info.Term, applied: info.Index, appliedTerm: info.Term,
-		snapBytes: m.Bytes(),
+		snapBytes: m.Bytes(), solo: true,
 	}, size, nil
 }

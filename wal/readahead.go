@@ -38,13 +38,15 @@ type chunk struct {
 type readAhead struct {
 	out  chan *chunk
 	free chan *chunk
+	held Releaser // told of chunks that somebody holds; nil: they are the garbage collector's
 	stop chan struct{}
 	done chan struct{}
 }
 
-func startReadAhead(spans []span) *readAhead {
+func startReadAhead(spans []span, held Releaser) *readAhead {
 	r := &readAhead{
-		out: make(chan *chunk, chunksAhead), free: make(chan *chunk, chunksAhead+2),
+		held: held,
+		out:  make(chan *chunk, chunksAhead), free: make(chan *chunk, chunksAhead+2),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go r.run(spans)
@@ -115,11 +117,20 @@ func (r *readAhead) buffer(n int) *chunk {
 	return &chunk{buf: make([]byte, headroom+n)}
 }
 
-// release gives a chunk back for another read, unless somebody holds on to its bytes.
+// release gives a chunk back for another read, once whoever holds on to its bytes lets go.
 func (r *readAhead) release(c *chunk) {
-	if c == nil || c.kept {
-		return // the garbage collector's
+	switch {
+	case c == nil:
+	case !c.kept:
+		r.reuse(c)
+	case r.held != nil:
+		r.held.Release(func() { r.reuse(c) })
 	}
+}
+
+// reuse offers a chunk that nobody looks at any more to the reader.
+func (r *readAhead) reuse(c *chunk) {
+	c.kept = false
 	select {
 	case r.free <- c:
 	default:
@@ -148,8 +159,8 @@ type scanner struct {
 	eof   bool  // the file ended before the span
 }
 
-func newScanner(spans []span) *scanner {
-	return &scanner{ra: startReadAhead(spans), spans: spans, cur: -1}
+func newScanner(spans []span, held Releaser) *scanner {
+	return &scanner{ra: startReadAhead(spans, held), spans: spans, cur: -1}
 }
 
 // enter begins the next span. The one before must have been read to its end, or the rest of it is skipped.

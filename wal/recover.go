@@ -200,7 +200,7 @@ func (r *recovery) readNewest() error {
 	sc := newScanner([]span{
 		{file: s.file, path: s.path, from: headerBytes, to: s.h.preambleEnd},
 		{file: s.file, path: s.path, from: s.h.preambleEnd, to: limit},
-	})
+	}, nil)
 	defer sc.close()
 	if err := s.preamble(sc, func(off int64, rec *record) error {
 		if rec.kind == kindCheckpoint {
@@ -369,7 +369,8 @@ func (r *recovery) replay() error {
 			span{file: s.file, fs: w.o.FS, path: s.path, from: headerBytes, to: s.h.preambleEnd},
 			span{file: s.file, fs: w.o.FS, path: s.path, from: s.h.preambleEnd, to: s.end})
 	}
-	sc := newScanner(spans)
+	held, _ := r.h.(Releaser)
+	sc := newScanner(spans, held)
 	defer sc.close()
 	for i, s := range r.segs {
 		if err := r.replaySegment(sc, s, i == 0, i == len(r.segs)-1); err != nil {

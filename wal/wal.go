@@ -23,6 +23,13 @@ type Handler interface {
 	Entry(group uint32, commit uint64, e Entry)
 }
 
+// Releaser is what a Handler may be, too. Without it, the data of entries stays valid for ever, and recovery reads
+// every buffer's worth of log into new memory. With it, done is handed over when all entries of a buffer have been
+// delivered; calling it, once and from any goroutine, says that none of their data is used any more.
+type Releaser interface {
+	Release(done func())
+}
+
 // WAL is an open log. See doc.go.
 type WAL struct {
 	o Options
