@@ -11,6 +11,7 @@ type bpe struct {
 	classes classes
 	pieces  pieceTable // is this piece one token?
 	pairs   pairTable  // what do two tokens merge to?
+	merged  pieceCache // how many tokens were short pieces that are not one?
 	mergers *sync.Pool // of *merger, for long pieces
 	clean   *sync.Pool // of *[]byte, for text that is not UTF-8
 }
@@ -24,6 +25,7 @@ func newBPE(file string, asLibrary bool) *bpe {
 		classes:   newClasses(asLibrary),
 		pieces:    newPieceTable(v),
 		pairs:     newPairTable(v),
+		merged:    newPieceCache(cacheBits),
 		clean:     &sync.Pool{New: func() any { return new([]byte) }},
 	}
 	e.mergers = &sync.Pool{New: func() any { return newMerger(&e.pairs) }}
@@ -38,13 +40,25 @@ func (e *bpe) count(text []byte, i, end int) int {
 	}
 	if n <= maxShort {
 		lo, hi := shortKeyAt(text, i, n)
-		if e.pieces.hasShort(lo, hi) {
-			return 1
-		}
-	} else if e.pieces.hasLong(text[i:end]) {
+		return e.countShort(text[i:end], lo, hi)
+	}
+	if e.pieces.hasLong(text[i:end]) {
 		return 1
 	}
 	return e.merge(text[i:end])
+}
+
+// countShort is count of a piece of at most maxShort bytes, which has this key.
+func (e *bpe) countShort(piece []byte, lo, hi uint64) int {
+	if e.pieces.hasShort(lo, hi) {
+		return 1
+	}
+	if n := e.merged.get(lo, hi); n != 0 {
+		return n
+	}
+	n := e.pairs.mergeShort(piece)
+	e.merged.put(lo, hi, n)
+	return n
 }
 
 // merge is the number of tokens of one piece that is not a token itself (or is: the answer is the same, as

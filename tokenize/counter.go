@@ -10,7 +10,7 @@ import (
 // MaxChars is the largest N of an estimate "chars:N".
 const MaxChars = 64
 
-// Counter counts tokens. It is immutable and safe for concurrent use.
+// Counter counts tokens. It is safe for concurrent use, and what it answers depends on the text alone.
 type Counter struct {
 	spec     string
 	encoding string

@@ -33,12 +33,13 @@
 // which are the ones the library uses (classes.go). A piece that is a token, some 95% of them in English, is
 // one probe of a hash table: one cache line (piece_table.go). In any other piece neighbouring tokens are
 // merged by their ids (pairs.go), by the definition when it is short (merge_short.go), and by a queue of
-// buckets, window by window, when it is long (merge_long.go).
+// buckets, window by window, when it is long (merge_long.go). How many tokens the latest short ones came to is
+// remembered (piece_cache.go): a text has the same few thousand of them again and again.
 //
 // Count allocates nothing in steady state and takes time linear in the text, whatever the text is (32 steps for
 // each byte of a short piece at the very worst, three merges of a long one). Its scratch is on the stack, or,
-// for pieces of more than 32 bytes, 1.5 MB from a pool, however long the text is. A Counter is
-// immutable: any number of goroutines may use it.
+// for pieces of more than 32 bytes, 1.5 MB from a pool, however long the text is. Any number of goroutines may
+// use a Counter: but for what it remembers, 256 KiB that change no answer, it is immutable.
 //
 // The vocabularies are embedded as their lists of merges (1.2 and 0.6 MB; data/, made of the library's
 // vocabularies by `go generate`, checked against them by a test). New builds tables of 9 MB (o200k_base) or

@@ -46,11 +46,7 @@ func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
 			// Bit 5 of an upper-case letter is 0. The first letter may be one.
 			humps := (lettersLo&^(lo<<2)&^(0x80|uint64(first)<<15))&mask.lo | lettersHi&^(hi<<2)&mask.hi
 			if humps == 0 {
-				if e.pieces.hasShort(lo&mask.lo, hi&mask.hi|uint64(n)<<56) {
-					tokens++
-				} else {
-					tokens += e.merge(text[i : i+int(n)])
-				}
+				tokens += e.countShort(text[i:i+int(n)], lo&mask.lo, hi&mask.hi|uint64(n)<<56)
 				i += int(n)
 				continue
 			}
@@ -86,11 +82,7 @@ func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
 		n := wordLen(letters(lo)|0x80, letters(hi))
 		if n > uint(wordStart[byte(lo)]) && n <= maxShort && window[n&15] < utf8.RuneSelf && byte(lo) != '\'' {
 			mask := &keyMask[n&31]
-			if e.pieces.hasShort(lo&mask.lo, hi&mask.hi|uint64(n)<<56) {
-				tokens++
-			} else {
-				tokens += e.merge(text[i : i+int(n)])
-			}
+			tokens += e.countShort(text[i:i+int(n)], lo&mask.lo, hi&mask.hi|uint64(n)<<56)
 			i += int(n)
 			continue
 		}
