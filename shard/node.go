@@ -248,9 +248,6 @@ func (n *Node) Ready() (bool, string) {
 	return true, ""
 }
 
-// drainWait bounds how long Close waits for writes under way.
-const drainWait = 10 * time.Second
-
 // Close refuses new writes, waits until those under way are answered, and closes the log. Every
 // acknowledged write is on disk.
 func (n *Node) Close() error {
@@ -260,7 +257,8 @@ func (n *Node) Close() error {
 	for _, l := range n.loops {
 		l.box.close()
 	}
-	for deadline := time.Now().Add(drainWait); n.inflight.Load() > 0; {
+	// Every request is answered within its timeout: by its outcome, or by the tick.
+	for deadline := time.Now().Add(n.opt.RequestTimeout + 2*tickInterval); n.inflight.Load() > 0; {
 		if time.Now().After(deadline) {
 			n.opt.Logf("shutdown_incomplete", "inflight_bytes", n.inflight.Load())
 			break
