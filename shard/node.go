@@ -150,6 +150,7 @@ func (n *Node) tick() {
 			for _, l := range n.loops {
 				l.box.tick()
 			}
+			n.wal.ScaleSoftLimit(n.stats.stateBytes.Load())
 		case <-n.stop:
 			return
 		}

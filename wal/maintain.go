@@ -328,8 +328,9 @@ func (w *WAL) pressure(active uint64) (p pressure, pressed bool) {
 	w.pool.mu.Unlock()
 	w.tab.mu.Lock()
 	defer w.tab.mu.Unlock()
-	many := max(softSegments, 4*int(w.o.SoftLimitBytes/w.o.SegmentBytes))
-	if !noSpace && w.tab.bytes <= w.o.SoftLimitBytes && !w.overHard() && len(w.tab.segs) <= many {
+	soft := w.softLimit()
+	many := max(softSegments, 4*int(soft/w.o.SegmentBytes))
+	if !noSpace && w.tab.bytes <= soft && !w.overHard() && len(w.tab.segs) <= many {
 		return p, false
 	}
 	p = pressure{oldest: w.tab.oldestLocked(), active: active, segmentBytes: w.o.SegmentBytes, preamble: headerBytes + blockBytes}

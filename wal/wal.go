@@ -30,9 +30,20 @@ type Releaser interface {
 	Release(done func())
 }
 
+// ScaleSoftLimit raises the soft limit to bytes while that is above Options.SoftLimitBytes, up to half of the hard
+// limit. A log that may grow with the state it leads to asks for snapshots once per doubling of the state; one that may
+// not asks at every so many bytes, and each time the whole state is written again.
+func (w *WAL) ScaleSoftLimit(bytes int64) { w.softScale.Store(bytes) }
+
+func (w *WAL) softLimit() int64 {
+	return max(w.o.SoftLimitBytes, min(w.softScale.Load(), w.o.HardLimitBytes/2))
+}
+
 // WAL is an open log. See doc.go.
 type WAL struct {
 	o Options
+
+	softScale atomic.Int64 // see ScaleSoftLimit
 
 	q       queue
 	act     active // the writer's

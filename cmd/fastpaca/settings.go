@@ -114,7 +114,7 @@ func table() []setting {
 			intSetting(func(s *settings, n int64) { s.memoryBytes = n }, 0, 1<<50)},
 		{"FASTPACA_WAL_SEGMENT_BYTES", "wal-segment-bytes", "67108864", "size of a log segment file",
 			intSetting(func(s *settings, n int64) { s.segmentBytes = n / blockBytes * blockBytes }, 4<<20, 1<<30)},
-		{"FASTPACA_WAL_SOFT_LIMIT_BYTES", "wal-soft-limit-bytes", "1073741824", "log size that asks shards for snapshots",
+		{"FASTPACA_WAL_SOFT_LIMIT_BYTES", "wal-soft-limit-bytes", "1073741824", "log size that asks shards for snapshots; grows with the state, up to half of the hard limit",
 			intSetting(func(s *settings, n int64) { s.walSoftBytes = n }, 1<<20, 1<<50)},
 		{"FASTPACA_WAL_HARD_LIMIT_BYTES", "wal-hard-limit-bytes", "17179869184", "log size past which appends answer 503 storage_full",
 			intSetting(func(s *settings, n int64) { s.walHardBytes = n }, 1<<20, 1<<50)},
