@@ -78,6 +78,20 @@ func newClasses(asLibrary bool) classes {
 	return c
 }
 
+// alone: is first a piece of one byte when next follows it? Only some of the cases of ASCII that have a yes get
+// one; they are those of ordinary text. A NUL in place of the text's end is as good.
+func (c *classes) alone(first, next byte) bool {
+	return (first|next)&0x80 == 0 && aloneBefore[c.ascii[first&0x7F]]&c.ascii[next&0x7F] != 0
+}
+
+// aloneBefore gives for a class the classes whose characters end a piece that consists of one of its characters.
+var aloneBefore = [256]class{
+	number:  upper | lower | space | newline | other,
+	other:   number | space, // letters would take it, line breaks go with it
+	space:   number,         // all else takes it
+	newline: letter | number | other,
+}
+
 // at is the class of the character at text[i:] and its length in bytes: 0, 0 at the end of text, 0, 1 where
 // text is not UTF-8 or is a DEL to skip.
 func (c *classes) at(text []byte, i int) (class, int) {

@@ -51,6 +51,11 @@ func (e *bpe) countO200k(text []byte) (tokens int, valid bool) {
 				continue
 			}
 		}
+		if e.classes.alone(window[0], window[1]) {
+			tokens++
+			i++
+			continue
+		}
 		end := e.endO200k(text, i)
 		if end < 0 {
 			if text[i] == del {
@@ -84,6 +89,11 @@ func (e *bpe) countCL100K(text []byte) (tokens int, valid bool) {
 			mask := &keyMask[n&31]
 			tokens += e.countShort(text[i:i+int(n)], lo&mask.lo, hi&mask.hi|uint64(n)<<56)
 			i += int(n)
+			continue
+		}
+		if e.classes.alone(window[0], window[1]) {
+			tokens++
+			i++
 			continue
 		}
 		end := e.endCL100K(text, i)

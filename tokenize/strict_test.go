@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
 	"github.com/stretchr/testify/require"
@@ -107,4 +108,39 @@ func TestLibraryDepartures(t *testing.T) {
 			require.Equal(t, c.written, w.ours.Count([]byte(c.text)), "%s %q", e.name, c.text)
 		}
 	}
+}
+
+// Where alone says yes the expressions, as the general way and the library match them, say the same, whatever
+// comes after the two characters.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	for i := range encodings {
+		for _, c := range []*Counter{encodings[i].ours(), writtenEncodings[encodings[i].name]().ours} {
+			end := (*bpe).endO200k
+			if c.encoding == encodingCL100K {
+				end = (*bpe).endCL100K
+			}
+			yes := 0
+			for n := range 1 << 14 {
+				text := []byte{byte(n >> 7), byte(n & 0x7F), 0}
+				if !c.bpe.classes.alone(text[0], text[1]) {
+					continue
+				}
+				yes++
+				for third := range byte(utf8.RuneSelf) {
+					text[2] = third
+					require.Equal(t, 1, end(c.bpe, text, 0), "%s %+q", c.encoding, text)
+				}
+				if text[1] == 0 {
+					require.Equal(t, 1, end(c.bpe, text[:1], 0), "%s %+q", c.encoding, text[:1])
+				}
+				if c.bpe.asLibrary {
+					encodings[i].compare(t, text[:2])
+				}
+			}
+			require.Positive(t, yes)
+		}
+	}
+	require.False(t, encodings[0].ours().bpe.classes.alone('1', 0xC2))
+	require.False(t, encodings[0].ours().bpe.classes.alone(0xC2, ' '))
 }
