@@ -7,12 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"fastpaca/wal"
+	"fastpaca/wal/walfs"
 )
 
 // snapSyncEvery bounds the unsynced bytes of a snapshot being written: the log's own fdatasync must not
@@ -41,12 +40,6 @@ func (w *fileWriter) sync() error {
 	w.unsynced = 0
 	w.syncErr = w.file.Sync()
 	return w.syncErr
-}
-
-// usedUp says whether err means that something is used up and may come back: space or descriptors.
-func usedUp(err error) bool {
-	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE},
-		func(e error) bool { return errors.Is(err, e) })
 }
 
 // write makes the captured snapshot a durable file and returns its name and size. Whatever fails, nothing
@@ -83,7 +76,7 @@ func (s *snapshotter) write(shard uint32, c *Captured) (name string, size int64,
 	if err != nil {
 		_ = disk.Remove(tmp) // gives the space back on a full disk
 		err = fmt.Errorf("writing snapshot %s: %w", tmp, err)
-		if w.syncErr != nil && !usedUp(w.syncErr) {
+		if w.syncErr != nil && !walfs.UsedUp(w.syncErr) {
 			s.node.fatal(err)
 		}
 		return "", 0, err

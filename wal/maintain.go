@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"fastpaca/wal/walfs"
 )
 
 // Maintenance is one goroutine that does what the writer must not wait for: it makes the next segment one
@@ -104,16 +106,9 @@ func (w *WAL) prepare() {
 
 var errStopped = errors.New("wal: stopping")
 
-// isNoSpace says whether err means that a resource is used up, and may come back: disk blocks, quota,
-// inodes, file descriptors. Anything else a disk says is believed to be its end.
-func isNoSpace(err error) bool {
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EMFILE, syscall.ENFILE} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
+// isNoSpace says whether a segment could not be made for want of something that may come back. A segment larger than
+// files may be is such a want, too: the limit is the process's.
+func isNoSpace(err error) bool { return walfs.UsedUp(err) || errors.Is(err, syscall.EFBIG) }
 
 const (
 	zeroChunk    = 256 << 10 // written at once
