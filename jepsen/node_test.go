@@ -236,7 +236,7 @@ func (n *node) checkHistory(id string, acked map[uint64]string) {
 	}
 }
 
-// newestSegment returns the path of the log segment that was written last.
+// segments returns the paths of the log's segments, oldest first.
 func (n *node) segments() []string {
 	n.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(n.dir, "wal"))
