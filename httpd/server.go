@@ -74,6 +74,12 @@ type Config struct {
 
 	Logger *Logger // nil: no logs
 
+	// Router finds the leader of a shard in a cluster. nil: this node serves every shard.
+	Router Router
+	// Peer takes over connections of other nodes (GET /internal/peer, after the 101): c is the connection, with
+	// whatever was read of it already, and is closed when Peer returns. nil: that path is a 404.
+	Peer func(c net.Conn)
+
 	Streams StreamOptions   // times and bounds of streams; for tests
 	Metrics func(io.Writer) // appends the series of WAL, raft and shards to /metrics; see MetricsWriter
 }
