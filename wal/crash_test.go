@@ -2,6 +2,7 @@ package wal
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"fastpaca/wal/walfs"
@@ -41,13 +42,25 @@ func crashOptions(fs FS) Options {
 // TestCrashAtEveryFileOperation crashes a workload with rotation, recycling, snapshots, overwrites and
 // copies at every call that changes the disk, recovers, checks that what was acknowledged is there, that
 // all of it is a prefix of what was submitted, goes on writing, and recovers again.
+//
+// A log that is stepped crashes at every call, one with goroutines at some.
 func TestCrashAtEveryFileOperation(t *testing.T) {
-	for i, c := range crashCases() {
-		t.Run(c.name, func(t *testing.T) {
+	for i, c := range slices.Concat(crashCases(), crashCases()) {
+		manual := i < len(crashCases())
+		name := c.name
+		if manual {
+			name += ", stepped"
+			tune := c.tune
+			c.tune = func(o *Options) { tune(o); o.Manual = true }
+		}
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			stride := 1
-			if testing.Short() || raceEnabled {
+			switch {
+			case testing.Short() || raceEnabled:
 				stride = 13
+			case !manual:
+				stride = 5
 			}
 			var total crashTotals
 			for at := 0; ; at += stride {
@@ -154,7 +167,12 @@ func crashLife(t *testing.T, c crashCase, mem *walfs.Mem, base state, at int, se
 	s.w = w
 	g := newGenerator(seed, base, crashGroups-1)
 	g.big = true
-	ok := s.write(g, batches)
+	var ok bool
+	if o.Manual {
+		ok = s.writeManually(g, batches, rand.New(rand.NewPCG(seed, 3)))
+	} else {
+		ok = s.write(g, batches)
+	}
 	var stats Stats
 	w.Stats(&stats)
 	err = w.Close()

@@ -125,7 +125,7 @@ func (d *dumper) segment(id uint64, next *header, newest bool) error {
 	if next != nil {
 		limit = min(size, next.prevEnd)
 	}
-	sc := newScanner([]span{{file: f, path: path, from: headerBytes, to: limit}}, nil)
+	sc := newScanner([]span{{file: f, path: path, from: headerBytes, to: limit}}, nil, true)
 	defer sc.close()
 	sc.enter(h.seed(), limit)
 	var counts, bytes [kindEnd]int

@@ -276,8 +276,9 @@ func (c *crasher) inject(call walfs.Call) walfs.Fault {
 
 // session drives one life of a log and remembers what was promised.
 type session struct {
-	w    *WAL
-	dead chan struct{} // closed by Fatal
+	w     *WAL
+	dead  chan struct{} // closed by Fatal
+	clock time.Time     // with Options.Manual
 
 	mu       sync.Mutex
 	actions  []action // all submitted, in order
@@ -288,7 +289,33 @@ type session struct {
 func newSession(o *Options) *session {
 	s := &session{dead: make(chan struct{})}
 	o.Fatal = func(error) { close(s.dead) }
+	if o.Manual {
+		s.clock = time.Unix(1, 0)
+		o.Now = func() time.Time { return s.clock }
+		o.IdleMark = min(o.IdleMark, 2*time.Millisecond)
+	}
 	return s
+}
+
+// writeManually is write for a log that is stepped: what rng draws decides when.
+func (s *session) writeManually(g *generator, n int, rng *rand.Rand) bool {
+	flying := 0
+	for sent := 0; sent < n || flying > 0; {
+		select {
+		case <-s.dead:
+			return false
+		default:
+		}
+		if sent < n && flying < 3 && rng.IntN(2) == 0 {
+			sent++
+			flying++
+			s.submit(g.batch(), func() { flying-- })
+			continue
+		}
+		s.w.Step()
+		s.clock = s.clock.Add(time.Duration(rng.IntN(int(time.Millisecond))))
+	}
+	return true
 }
 
 // write submits batches with a few in flight, until n are done or the log dies.

@@ -33,17 +33,22 @@ func (w *WAL) maintain() {
 		case <-retry.C:
 			tick = true
 		}
-		if w.failed.Load() {
-			continue
-		}
-		w.reclaim()
-		w.prepare()
-		w.relieve(tick)
-		w.updateFull()
-		if w.pressed() {
+		if w.maintainOnce(tick) {
 			retry.Reset(w.o.RetryEvery)
 		}
 	}
+}
+
+// maintainOnce is one round. It says whether another should follow without a kick, after a pause.
+func (w *WAL) maintainOnce(tick bool) (again bool) {
+	if w.failed.Load() {
+		return false
+	}
+	w.reclaim()
+	w.prepare()
+	w.relieve(tick)
+	w.updateFull()
+	return w.pressed()
 }
 
 func (w *WAL) stopping() bool {
@@ -156,7 +161,7 @@ func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
 		if w.stopping() {
 			return spare{}, errStopped
 		}
-		if gently && off < size && !w.pool.urgent() {
+		if gently && off < size && !w.o.Manual && !w.pool.urgent() {
 			time.Sleep(min(w.o.Now().Sub(began), zeroPauseMax))
 			began = w.o.Now()
 		}
@@ -220,7 +225,7 @@ func (w *WAL) syncDir() error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || w.closing() {
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || w.closing() || w.o.Manual {
 			return fmt.Errorf("wal: sync of %s: %w", w.o.Dir, err)
 		}
 		w.o.Logf("wal_no_descriptors", "error", err.Error())

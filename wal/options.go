@@ -72,8 +72,13 @@ type Options struct {
 	// RetryEvery is the pause between attempts to create a segment on a full disk; default 1 s.
 	RetryEvery time.Duration
 
+	// Manual runs no goroutine: nothing happens but in Open, Step and Close, so that with Rand and Now from a seed
+	// and a deterministic FS, every life of the log is repeatable. See Step. Running out of file descriptors, which
+	// is otherwise waited for, is fatal.
+	Manual bool
+
 	Rand func() uint64    // segment salts; default crypto/rand
-	Now  func() time.Time // for Stalled and latencies; default time.Now
+	Now  func() time.Time // for Stalled, latencies and, with Manual, what is due; default time.Now
 }
 
 // MinSegmentBytes is the least SegmentBytes for a number of groups.

@@ -1,6 +1,9 @@
 package wal
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // pool holds the segments to be: pre-written files without an identity. Maintenance puts, the writer takes.
 type pool struct {
@@ -11,7 +14,11 @@ type pool struct {
 	closing bool // nobody waits for space any more
 	aborted bool // nobody waits for anything any more
 	waiting bool // the writer stands still until there is one
+	manual  bool // take never blocks
 }
+
+// errNoSpare: with Options.Manual, there is no spare yet. What asked for one is to be called again.
+var errNoSpare = errors.New("wal: no spare yet")
 
 // spare is a pre-written file under a spare's name.
 type spare struct {
@@ -20,24 +27,38 @@ type spare struct {
 	size int64
 }
 
-func (p *pool) init() { p.cond.L = &p.mu }
+func (p *pool) init(manual bool) { p.cond.L, p.manual = &p.mu, manual }
 
-// take waits for a spare. ok is false if there is none and there will be none: the log has failed, or it
-// is closing and the disk is full. One that is being made is waited for also while closing.
-func (p *pool) take() (s spare, ok bool) {
+// take waits for a spare. The error is ErrNoSpace if there is none and there will be none: the log has
+// failed, or it is closing and the disk is full. One that is being made is waited for also while closing.
+func (p *pool) take() (s spare, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.free) == 0 && !p.aborted && !(p.closing && p.noSpace) {
+	for p.mustWaitLocked() {
 		p.waiting = true
+		if p.manual {
+			return spare{}, errNoSpare
+		}
 		p.cond.Wait()
 	}
 	p.waiting = false
 	if len(p.free) == 0 {
-		return spare{}, false
+		return spare{}, ErrNoSpace
 	}
 	s = p.free[0]
 	p.free = append(p.free[:0], p.free[1:]...)
-	return s, true
+	return s, nil
+}
+
+func (p *pool) mustWaitLocked() bool {
+	return len(p.free) == 0 && !p.aborted && !(p.closing && p.noSpace)
+}
+
+// mustWait says whether take would wait.
+func (p *pool) mustWait() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mustWaitLocked()
 }
 
 func (p *pool) put(s spare) {

@@ -59,18 +59,33 @@ func (q *queue) ask(set func(*queue)) {
 	q.cond.Signal()
 }
 
-// wait blocks until there is something to do. It first ends the flight of the work before.
-func (q *queue) wait(last []*Batch) {
+// finish ends the flight of what was taken, and keeps its slice for another time.
+func (q *queue) finish(last []*Batch) {
 	clear(last) // the callers' batches must not be kept alive, or looked at, by us
 	q.mu.Lock()
 	q.spare = last[:0]
 	q.flight = time.Time{}
-	for len(q.waiting) == 0 && !q.mark && !q.rotate && !q.closing {
+	q.mu.Unlock()
+}
+
+// wait blocks until there is something to do.
+func (q *queue) wait() {
+	q.mu.Lock()
+	for !q.dueLocked() {
 		q.asleep = true
 		q.cond.Wait()
 	}
 	q.asleep = false
 	q.mu.Unlock()
+}
+
+func (q *queue) dueLocked() bool { return len(q.waiting) > 0 || q.mark || q.rotate || q.closing }
+
+// due says whether there is something to do.
+func (q *queue) due() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dueLocked()
 }
 
 // take hands over everything that waits.

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// Recovery reads the log in long runs, in a goroutine of its own, ahead of the decoder.
+// Recovery reads the log in long runs, in a goroutine of its own, ahead of the decoder (but for Options.Manual).
 const (
 	chunkBytes = 4 << 20
 	// headroom stands free in front of a chunk, for the front part of a record that began in the chunk
@@ -36,71 +36,106 @@ type chunk struct {
 
 // readAhead delivers the chunks of spans in order.
 type readAhead struct {
-	out  chan *chunk
+	spans []span
+	cur   int  // span being read
+	f     File // its file, if open
+	off   int64
+
+	out  chan *chunk // nil: there is no goroutine, chunks are read as they are asked for
 	free chan *chunk
 	held Releaser // told of chunks that somebody holds; nil: they are the garbage collector's
 	stop chan struct{}
 	done chan struct{}
 }
 
-func startReadAhead(spans []span, held Releaser) *readAhead {
+// startReadAhead begins to read spans, in a goroutine if ahead.
+func startReadAhead(spans []span, held Releaser, ahead bool) *readAhead {
 	r := &readAhead{
-		held: held,
-		out:  make(chan *chunk, chunksAhead), free: make(chan *chunk, chunksAhead+2),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		spans: spans, held: held,
+		free: make(chan *chunk, chunksAhead+2), stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	go r.run(spans)
+	if len(spans) > 0 {
+		r.off = spans[0].from
+	}
+	if !ahead {
+		close(r.done)
+		return r
+	}
+	r.out = make(chan *chunk, chunksAhead)
+	go r.run()
 	return r
 }
 
-func (r *readAhead) run(spans []span) {
+func (r *readAhead) run() {
 	defer close(r.done)
 	defer close(r.out)
-	for i := range spans {
-		if !r.readSpan(i, &spans[i]) {
+	for c := r.read(); c != nil; c = r.read() {
+		select {
+		case r.out <- c:
+		case <-r.stop:
 			return
 		}
 	}
 }
 
-// readSpan delivers one span. It returns false if nobody wants more.
-func (r *readAhead) readSpan(i int, s *span) bool {
-	f := s.file
-	if f == nil && s.from < s.to {
-		var err error
-		if f, err = s.fs.Open(s.path); err != nil {
-			return r.send(&chunk{span: i, off: s.from, buf: make([]byte, headroom), err: err})
-		}
-		defer f.Close()
+// next returns the next chunk, or nil behind the last.
+func (r *readAhead) next() *chunk {
+	if r.out == nil {
+		return r.read()
 	}
-	for off := s.from; off < s.to; {
-		want := int(min(chunkBytes, s.to-off))
-		c := r.buffer(want)
-		c.span, c.off = i, off
-		c.n, c.err = f.ReadAt(c.buf[headroom:headroom+want], off)
-		if c.n == want {
-			c.err = nil
-		} else if c.err == nil {
-			c.err = io.ErrUnexpectedEOF
-		}
-		off += int64(c.n)
-		failed := c.err != nil // c is the receiver's once sent
-		if !r.send(c) {
-			return false
-		}
-		if failed {
-			return true
-		}
-	}
-	return true
+	return <-r.out
 }
 
-func (r *readAhead) send(c *chunk) bool {
-	select {
-	case r.out <- c:
-		return true
-	case <-r.stop:
-		return false
+// read reads the next chunk. A span of which a read fails ends with that chunk.
+func (r *readAhead) read() *chunk {
+	for r.cur < len(r.spans) && r.off >= r.spans[r.cur].to {
+		r.nextSpan()
+	}
+	if r.cur == len(r.spans) {
+		return nil
+	}
+	s := &r.spans[r.cur]
+	f := s.file
+	if f == nil {
+		if r.f == nil {
+			var err error
+			if r.f, err = s.fs.Open(s.path); err != nil {
+				c := &chunk{span: r.cur, off: r.off, buf: make([]byte, headroom), err: err}
+				r.f = nil
+				r.nextSpan()
+				return c
+			}
+		}
+		f = r.f
+	}
+	want := int(min(chunkBytes, s.to-r.off))
+	c := r.buffer(want)
+	c.span, c.off = r.cur, r.off
+	c.n, c.err = f.ReadAt(c.buf[headroom:headroom+want], r.off)
+	if c.n == want {
+		c.err = nil
+	} else if c.err == nil {
+		c.err = io.ErrUnexpectedEOF
+	}
+	r.off += int64(c.n)
+	if c.err != nil {
+		r.nextSpan()
+	}
+	return c
+}
+
+func (r *readAhead) nextSpan() {
+	r.closeFile()
+	r.cur++
+	if r.cur < len(r.spans) {
+		r.off = r.spans[r.cur].from
+	}
+}
+
+func (r *readAhead) closeFile() {
+	if r.f != nil {
+		_ = r.f.Close() // read only
+		r.f = nil
 	}
 }
 
@@ -141,6 +176,7 @@ func (r *readAhead) reuse(c *chunk) {
 func (r *readAhead) close() {
 	close(r.stop)
 	<-r.done
+	r.closeFile()
 }
 
 // scanner decodes records out of a readAhead, span by span.
@@ -159,8 +195,9 @@ type scanner struct {
 	eof   bool  // the file ended before the span
 }
 
-func newScanner(spans []span, held Releaser) *scanner {
-	return &scanner{ra: startReadAhead(spans, held), spans: spans, cur: -1}
+// newScanner reads spans, ahead in a goroutine if ahead.
+func newScanner(spans []span, held Releaser, ahead bool) *scanner {
+	return &scanner{ra: startReadAhead(spans, held, ahead), spans: spans, cur: -1}
 }
 
 // enter begins the next span. The one before must have been read to its end, or the rest of it is skipped.
@@ -182,8 +219,7 @@ func (s *scanner) fetch() bool {
 	c := s.next
 	s.next = nil
 	if c == nil {
-		var ok bool
-		if c, ok = <-s.ra.out; !ok {
+		if c = s.ra.next(); c == nil {
 			return false
 		}
 	}

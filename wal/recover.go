@@ -200,7 +200,7 @@ func (r *recovery) readNewest() error {
 	sc := newScanner([]span{
 		{file: s.file, path: s.path, from: headerBytes, to: s.h.preambleEnd},
 		{file: s.file, path: s.path, from: s.h.preambleEnd, to: limit},
-	}, nil)
+	}, nil, !w.o.Manual)
 	defer sc.close()
 	if err := s.preamble(sc, func(off int64, rec *record) error {
 		if rec.kind == kindCheckpoint {
@@ -370,7 +370,7 @@ func (r *recovery) replay() error {
 			span{file: s.file, fs: w.o.FS, path: s.path, from: s.h.preambleEnd, to: s.end})
 	}
 	held, _ := r.h.(Releaser)
-	sc := newScanner(spans, held)
+	sc := newScanner(spans, held, !w.o.Manual)
 	defer sc.close()
 	for i, s := range r.segs {
 		if err := r.replaySegment(sc, s, i == 0, i == len(r.segs)-1); err != nil {

@@ -24,12 +24,12 @@ func (w *WAL) rotate() error {
 			return err
 		}
 	}
-	sp, ok := w.pool.take()
-	if !ok {
-		if err := w.failErr.Load(); err != nil {
-			return *err
+	sp, err := w.pool.take()
+	if err != nil {
+		if failed := w.failErr.Load(); failed != nil {
+			return *failed
 		}
-		return ErrNoSpace
+		return err
 	}
 	old := w.act
 	h := header{

@@ -70,6 +70,12 @@ type WAL struct {
 	spareSeq  uint64
 	activeID  atomic.Uint64 // set by the writer
 
+	// The writer's own.
+	job    job
+	gaveUp bool // on a batch: nothing after it may be done either, it may count on it
+
+	manual manual
+
 	count  counters
 	replay replayed
 
@@ -93,7 +99,7 @@ func Open(o Options, h Handler) (*WAL, error) {
 		stop: make(chan struct{}), writerDone: make(chan struct{}), maintainDone: make(chan struct{}),
 	}
 	w.q.init()
-	w.pool.init()
+	w.pool.init(o.Manual)
 	w.tab.groups = make([]group, o.Groups)
 	if err := w.recover(h); err != nil {
 		for _, sp := range w.pool.drain() {
@@ -104,11 +110,14 @@ func Open(o Options, h Handler) (*WAL, error) {
 		}
 		return nil, err
 	}
+	w.kickMaintenance()
+	if o.Manual {
+		return w, nil
+	}
 	w.markTimer = time.AfterFunc(time.Hour, w.markDue)
 	w.markTimer.Stop()
 	go w.run()
 	go w.maintain()
-	w.kickMaintenance()
 	return w, nil
 }
 
@@ -133,12 +142,19 @@ func (w *WAL) Close() error {
 }
 
 func (w *WAL) shutdown() {
+	if w.o.Manual {
+		w.enterManual()
+	}
 	w.q.ask(func(q *queue) { q.closing = true })
 	w.pool.close()
-	<-w.writerDone
-	close(w.stop)
-	<-w.maintainDone
-	w.markTimer.Stop()
+	if w.o.Manual {
+		w.finishManually()
+	} else {
+		<-w.writerDone
+		close(w.stop)
+		<-w.maintainDone
+		w.markTimer.Stop()
+	}
 	if err := w.failErr.Load(); err != nil {
 		w.closeErr = *err
 	}

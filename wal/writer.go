@@ -31,30 +31,41 @@ const keepBuffer = 4 << 20
 // sync, in place of the next one: up to 15% at 64 connections, nothing lost at one (DESIGN, measured).
 func (w *WAL) run() {
 	defer close(w.writerDone)
-	var last []*Batch
-	gaveUp := false // on a batch: nothing after it may be done either, it may count on it
-	for {
-		w.q.wait(last)
+	for closing := false; !closing; {
+		w.q.wait()
 		runtime.Gosched()
-		job := w.q.take()
-		last = job.batches
-		if !gaveUp && !w.failed.Load() {
-			if err := w.serve(job); errors.Is(err, ErrNoSpace) {
-				w.closeErr = err
-				gaveUp = true
-			} else if err != nil {
-				w.fail(err)
-			}
-		}
-		if job.closing {
-			return
-		}
+		closing = w.round()
 	}
 }
 
+// round takes what waits and serves it. It says whether it was the last.
+//
+// With Options.Manual, it may end halfway for want of a spare (errNoSpare); the next call then goes on.
+func (w *WAL) round() (closing bool) {
+	j := &w.job
+	if !j.begun {
+		*j = job{work: w.q.take(), begun: true}
+	}
+	if !w.gaveUp && !w.failed.Load() {
+		switch err := w.serve(j); {
+		case err == nil:
+		case errors.Is(err, errNoSpare):
+			return false
+		case errors.Is(err, ErrNoSpace):
+			w.closeErr = err
+			w.gaveUp = true
+		default:
+			w.fail(err)
+		}
+	}
+	j.begun = false
+	w.q.finish(j.batches)
+	return j.closing
+}
+
 // serve does one round of work.
-func (w *WAL) serve(job work) error {
-	if err := w.commit(job.batches); err != nil {
+func (w *WAL) serve(job *job) error {
+	if err := w.commit(job); err != nil {
 		return err
 	}
 	if job.rotate && w.q.idle() {
@@ -81,6 +92,14 @@ func (w *WAL) serve(job work) error {
 	return nil
 }
 
+// job is work and how far it has got.
+type job struct {
+	work
+	begun bool
+	at    progress
+	done  int // batches reported done
+}
+
 // progress is how far a commit has got: the next op of the next batch. Hard states count on after ops.
 type progress struct{ batch, op int }
 
@@ -99,14 +118,15 @@ const (
 // straddles the two is reported only when both parts are durable (dragonboat's tan may not: ANCHORS E.3).
 // Batches that ended before the boundary are reported at once: the wait for a new segment on a full disk
 // is not theirs.
-func (w *WAL) commit(batches []*Batch) error {
-	if len(batches) == 0 {
+//
+// Where it waits for a segment, everything encoded is written, synced and reported: called again from
+// there, it finds nothing to write and goes on with the rotation.
+func (w *WAL) commit(job *job) error {
+	if len(job.batches) == 0 {
 		return nil
 	}
-	var at progress
-	done := 0
 	for {
-		stop := w.fill(batches, &at)
+		stop := w.fill(job.batches, &job.at)
 		if w.o.PadBatches && stop != bufferFull {
 			w.act.enc.padTo(blockBytes, w.act.size)
 		}
@@ -121,9 +141,9 @@ func (w *WAL) commit(batches []*Batch) error {
 				return err
 			}
 		}
-		for ; done < at.batch; done++ {
+		for ; job.done < job.at.batch; job.done++ {
 			w.count.batches.Add(1)
-			b := batches[done]
+			b := job.batches[job.done]
 			b.done(b)
 		}
 		if stop == allEncoded {
@@ -293,9 +313,14 @@ func (w *WAL) writeMark() error {
 // armMark asks for a mark after a quiet time. At most one timer is pending, so that a busy log pays for
 // one every IdleMark and not for one per commit.
 func (w *WAL) armMark() {
-	if w.act.unmarked && !w.markArmed.Swap(true) {
-		w.markTimer.Reset(w.o.IdleMark)
+	if !w.act.unmarked || w.markArmed.Swap(true) {
+		return
 	}
+	if w.o.Manual {
+		w.manual.markAt = w.o.Now().Add(w.o.IdleMark)
+		return
+	}
+	w.markTimer.Reset(w.o.IdleMark)
 }
 
 func (w *WAL) markDue() {

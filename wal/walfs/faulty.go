@@ -81,15 +81,19 @@ func (f *Faulty) Calls() int {
 }
 
 func (f *Faulty) ask(c Call) Fault {
-	f.mu.Lock()
-	c.N = f.n
-	f.n++
-	fault := f.inject(c)
-	f.mu.Unlock()
+	fault := f.decide(c)
 	if fault.Hang != nil {
 		<-fault.Hang
 	}
 	return fault
+}
+
+func (f *Faulty) decide(c Call) Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock() // also if inject panics, which is a way to stop a process in the middle of a call
+	c.N = f.n
+	f.n++
+	return f.inject(c)
 }
 
 // do makes a call with its fault.
