@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fastpaca/raft"
 	"fastpaca/wal"
 )
 
@@ -44,6 +45,18 @@ const (
 type Options struct {
 	Dir string // data directory; required
 	FS  wal.FS // default: the operating system's
+
+	ID        uint64                       // raft id of this node, never 0; default 1
+	Genesis   func(group uint32) raft.Conf // the membership that group was founded with, empty where this node joined later; default: ID alone
+	Transport Transport                    // default: none, this node has no peers
+	Placement Placement                    // state machine of PlacementGroup; default: none, the group is not driven
+
+	ElectionTicks  int // least time without a leader before a campaign, in ticks of 50 ms; default 12
+	HeartbeatTicks int // default 2
+
+	// Manual: no goroutine runs after Open; the owner calls StepLoops, StepWAL, StepSnapshots and TickAll, all from
+	// one goroutine, and uses Submit. Equal inputs in equal order then give equal outputs.
+	Manual bool
 
 	Loops          int           // default GOMAXPROCS/2, at least 1
 	RequestTimeout time.Duration // how long a write may wait for its quorum; default 5 s

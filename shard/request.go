@@ -8,8 +8,10 @@ type Request struct {
 	// Cmd is the encoded command, appended to by the encoders of this package. The request owns it and
 	// keeps its capacity for the next use.
 	Cmd []byte
-	// Result is valid when Do returns.
+	// Result is valid when Do returns, or when Done is called.
 	Result Result
+	// Done is what Submit calls. Do does not look at it.
+	Done func(*Request)
 
 	group    *group
 	deadline int64 // in loop ticks

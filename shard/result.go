@@ -20,6 +20,7 @@ const (
 	CodeShuttingDown // the node stops; nothing was written
 	CodeTooLarge     // the command is larger than a log entry may be; nothing was written
 	CodeMetadataFull // the context's metadata would pass MetadataMax; nothing was written
+	CodeNotLeader    // this node does not lead the group; nothing was written. For the router, never shown to clients
 )
 
 var codeNames = [...]string{
@@ -27,6 +28,7 @@ var codeNames = [...]string{
 	CodeKeyReused: "key_reused", CodeTimeout: "timeout", CodeUnavailable: "unavailable",
 	CodeStorageFull: "storage_full", CodeOverloaded: "overloaded", CodeShuttingDown: "shutting_down",
 	CodeTooLarge: "too_large", CodeMetadataFull: "metadata_full",
+	CodeNotLeader: "not_leader",
 }
 
 // String is for logs and tests.
