@@ -1,0 +1,261 @@
+package history
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"fastpaca/wal/walfs"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Options configure a Store.
+type Options struct {
+	FS     walfs.FS // default: the operating system's
+	Dir    string   // holds history files and nothing else; created if missing
+	Shards int      // shard numbers are 0..Shards-1
+	Logf   func(event string, keyvals ...any)
+}
+
+// Store is the history of all shards of a node.
+type Store struct {
+	opt    Options
+	shards []shardFiles
+	enc    *zstd.Encoder
+	dec    *zstd.Decoder
+	stats  stats
+	rooms  sync.Pool // *rooms
+}
+
+// shardFiles are the files of one shard.
+//
+// mu guards the list against the swap of files, not against their content, which never changes: readers hold it for the
+// time of one page, so that a file is not closed under their hands.
+type shardFiles struct {
+	mu    sync.RWMutex
+	files []*file // by generation, without a gap, none covering another
+
+	writing sync.Mutex // one writer or merge at a time
+}
+
+type stats struct {
+	written, merged atomic.Uint64 // bytes of files
+	files, bytes    atomic.Int64
+	messages        atomic.Int64
+	reads           atomic.Uint64
+}
+
+// Stats are the store's counters since the start, and what it holds.
+type Stats struct {
+	WrittenBytes, MergedBytes uint64 // of files written for new messages, and by merges
+	Reads                     uint64 // blocks read for clients
+	Files, Bytes, Messages    int64  // on disk; a message that lies in two files counts twice
+}
+
+// Stats fills st.
+func (s *Store) Stats(st *Stats) {
+	*st = Stats{
+		WrittenBytes: s.stats.written.Load(), MergedBytes: s.stats.merged.Load(), Reads: s.stats.reads.Load(),
+		Files: s.stats.files.Load(), Bytes: s.stats.bytes.Load(), Messages: s.stats.messages.Load(),
+	}
+}
+
+// rooms is scratch memory of one read.
+type rooms struct{ page, stored, raw []byte }
+
+// Open reads the directory. Unfinished files and files that another one covers are removed; a gap in a shard's
+// generations, or a file whose index is damaged, is an error that names it.
+func Open(o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = walfs.OS()
+	}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+	s := &Store{opt: o, shards: make([]shardFiles, o.Shards)}
+	s.rooms.New = func() any { return &rooms{} }
+	var err error
+	// The fastest level: what leaves memory is text of some 64 KiB at a time, and the processor is wanted elsewhere.
+	if s.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)); err != nil {
+		return nil, err
+	}
+	if s.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxRaw)); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) load() error {
+	fsys, dir := s.opt.FS, s.opt.Dir
+	if err := fsys.MkdirAll(dir); err != nil {
+		return err
+	}
+	names, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		// A process that was killed may have left a name that is not durable; it must be before what it covers goes.
+		if err := fsys.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, tmpSuffix) {
+			if err := fsys.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+			continue
+		}
+		h, err := openFile(fsys, dir, name)
+		if err != nil {
+			return err
+		}
+		if int(h.shard) >= len(s.shards) {
+			h.release()
+			return fmt.Errorf("history file %s is of shard %d; this node has %d", h.path, h.shard, len(s.shards))
+		}
+		sf := &s.shards[h.shard]
+		sf.files = append(sf.files, h)
+	}
+	for i := range s.shards {
+		if err := s.settle(&s.shards[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle sorts the files of a shard, removes those that another one covers, and looks for gaps.
+func (s *Store) settle(sf *shardFiles) error {
+	slices.SortFunc(sf.files, func(a, b *file) int {
+		switch {
+		case a.from != b.from:
+			return compare(a.from, b.from)
+		default:
+			return compare(b.to, a.to) // the one that covers more comes first
+		}
+	})
+	kept := sf.files[:0:0]
+	for _, h := range sf.files {
+		if n := len(kept); n > 0 && h.to <= kept[n-1].to {
+			h.release()
+			if err := s.opt.FS.Remove(h.path); err != nil {
+				return err
+			}
+			continue
+		}
+		next := uint64(1)
+		if n := len(kept); n > 0 {
+			next = kept[n-1].to + 1
+		}
+		if h.from != next {
+			return fmt.Errorf("history of shard %d: generations %d to %d are missing before %s: restore the files from a backup or a replica",
+				h.shard, next, h.from-1, h.path)
+		}
+		kept = append(kept, h)
+		s.count(h, 1)
+	}
+	sf.files = kept
+	return nil
+}
+
+func compare(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func (s *Store) count(h *file, sign int64) {
+	s.stats.files.Add(sign)
+	s.stats.bytes.Add(sign * h.size)
+	s.stats.messages.Add(sign * int64(h.foot.messages))
+}
+
+// Close releases all files. No other call may be under way.
+func (s *Store) Close() {
+	for i := range s.shards {
+		for _, h := range s.shards[i].files {
+			h.release()
+		}
+		s.shards[i].files = nil
+	}
+	if s.enc != nil {
+		_ = s.enc.Close()
+	}
+	if s.dec != nil {
+		s.dec.Close()
+	}
+}
+
+// Writer adds one generation to a shard. It holds the shard against other writers and merges until Commit or Abort.
+type Writer struct {
+	s  *Store
+	sf *shardFiles
+	w  *fileWriter
+}
+
+// Writer begins the next generation of shard.
+func (s *Store) Writer(shard uint32) (*Writer, error) {
+	sf := &s.shards[shard]
+	sf.writing.Lock()
+	gen := uint64(1)
+	if n := len(sf.files); n > 0 {
+		gen = sf.files[n-1].to + 1
+	}
+	w, err := newFileWriter(s.opt.FS, s.opt.Dir, fileName(shard, gen, gen), shard, gen, gen, s.enc)
+	if err != nil {
+		sf.writing.Unlock()
+		return nil, err
+	}
+	return &Writer{s: s, sf: sf, w: w}, nil
+}
+
+// Message adds a message, its final JSON. Calls come in the order of (id, seq), without repeats. Nothing is kept of the
+// arguments.
+func (w *Writer) Message(id []byte, seq uint64, json []byte) error { return w.w.message(id, seq, json) }
+
+// Commit makes the generation durable and visible. After an error nothing of it is visible; SyncFailed tells
+// whether the error allows to go on.
+func (w *Writer) Commit() error {
+	defer w.sf.writing.Unlock()
+	if err := w.w.finish(); err != nil {
+		return err
+	}
+	h, err := openFile(w.s.opt.FS, w.s.opt.Dir, w.w.name)
+	if err != nil {
+		return err
+	}
+	w.s.stats.written.Add(uint64(h.size))
+	w.sf.mu.Lock()
+	w.sf.files = append(slices.Clip(w.sf.files), h)
+	w.sf.mu.Unlock()
+	w.s.count(h, 1)
+	return nil
+}
+
+// Abort gives the generation up.
+func (w *Writer) Abort() {
+	w.w.abort()
+	w.sf.writing.Unlock()
+}
+
+// SyncFailed reports whether err is a sync that failed for another reason than a full disk: the process must end, since
+// nothing that the page cache says can be believed any more.
+func SyncFailed(err error) bool {
+	var e *syncError
+	return errors.As(err, &e) && !walfs.UsedUp(e.err)
+}
