@@ -265,6 +265,7 @@ func (g *Group) rebuildPeers() {
 		peers = append(peers, p)
 	}
 	g.peers = peers
+	g.sole, g.in = c.soleVoter(g.cfg.ID), c.Member(g.cfg.ID)
 	if g.transferee != 0 && !c.Voter(g.transferee) {
 		g.transferee = 0
 	}

@@ -194,6 +194,8 @@ func (s *source) play(t *testing.T) {
 			_, _, _ = g.ReadIndex()
 			g.ReportUnreachable(uint64(s.byte() % 6))
 			g.ReportSnapshot(uint64(s.byte()%6), s.byte()&1 == 0)
+			g.ShareCommit()
+			g.Release(uint64(s.byte() % 16))
 		case 14:
 			_, _, _ = g.ProposeConf(ConfChange{Changes: []Change{{ChangeKind(s.byte() % 4), uint64(s.byte() % 6)}}, Joint: s.byte()&1 == 0, Stay: s.byte()&2 == 0})
 			_ = g.Transfer(uint64(s.byte() % 6))

@@ -50,6 +50,8 @@ type Group struct {
 	// conf.go
 	confs queue[ConfRecord] // never empty
 	peers []progress        // the members of the newest conf, sorted by id
+	sole  bool              // by itself a quorum of the newest conf
+	in    bool              // a member of the newest conf
 
 	// replication.go, transfer.go
 	sendDue         bool // a leader may have appends to send

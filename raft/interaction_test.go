@@ -179,6 +179,8 @@ func (e *env) run(line string) string {
 		"supply":             e.doSupply,         // id [n=k]: answer the oldest question for entries
 		"forget-leader":      e.doForgetLeader,   // id
 		"step-down":          e.doStepDown,       // id
+		"share-commit":       e.doShareCommit,    // id
+		"release":            e.doRelease,        // id index
 		"crash":              e.doCrash,          // id
 		"restart":            e.doRestart,        // id [damaged] [damaged-to=n] [rot=n]: rot drops the durable log from n on
 		"wipe":               e.doWipe,           // id: the disk is empty, under the same identity
@@ -453,6 +455,10 @@ func (e *env) doCompact(a *args) string {
 	n.compact()
 	return fmt.Sprintf("snapshot %d/%d %s\n", n.disk.snap.meta.Index, n.disk.snap.meta.Term, n.disk.snap.meta.Conf.String())
 }
+
+func (e *env) doShareCommit(a *args) string { e.node(a.id(0)).g.ShareCommit(); return "" }
+
+func (e *env) doRelease(a *args) string { e.node(a.id(0)).g.Release(a.id(1)); return "" }
 
 func (e *env) doReportUnreach(a *args) string {
 	e.node(a.id(0)).g.ReportUnreachable(a.id(1))

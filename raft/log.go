@@ -1,6 +1,9 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // raftLog is the group's view of its log: the newest part in memory, and marks.
 //
@@ -128,6 +131,19 @@ func (l *raftLog) trim(keep int) {
 		l.entries.pop(drop)
 		l.first += uint64(drop)
 	}
+}
+
+// release drops the entries up to index that trim would drop if it kept nothing.
+func (l *raftLog) release(index uint64) {
+	l.trim(math.MaxInt) // counts
+	drop := 0
+	for last := min(index, l.keptUntil); l.first+uint64(drop) <= last; drop++ {
+		e := l.entries.at(drop)
+		l.kept -= e.size()
+		l.prevTerm = e.Term
+	}
+	l.entries.pop(drop)
+	l.first += uint64(drop)
 }
 
 // slice appends to dst the entries [lo, hi] in memory until maxBytes is reached; the first one always

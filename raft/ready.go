@@ -144,6 +144,24 @@ func (g *Group) Compact(index, term uint64) {
 	g.trim()
 }
 
+// Release drops what is left in memory of the log up to index, Config.RetainBytes or not, as far as it is applied and
+// durable: for a shell that bounds by age what a quiet group keeps.
+func (g *Group) Release(index uint64) { g.log.release(index) }
+
+// ShareCommit tells the followers of a commit index that they do not know yet, without waiting for the next append or
+// heartbeat to carry it (Config.LazyCommit): for a shell that has nothing else to send.
+func (g *Group) ShareCommit() {
+	if g.role != Leader {
+		return
+	}
+	for i := range g.peers {
+		if p := &g.peers[i]; p.id != g.cfg.ID && p.state == stateReplicate && min(g.log.commit, p.next-1) > p.sentCommit {
+			p.due = true
+			g.sendDue = true
+		}
+	}
+}
+
 func (g *Group) trim() {
 	keep := g.cfg.RetainBytes
 	if g.conf().alone(g.cfg.ID) {

@@ -281,6 +281,10 @@ func (s *sim) action() error {
 		}
 	case happens(w.tick):
 		n.g.Tick()
+		if s.rng.IntN(10) == 0 {
+			n.g.Release(n.g.log.applied - min(n.g.log.applied, uint64(s.rng.IntN(5))))
+			n.g.ShareCommit()
+		}
 	case happens(w.supply):
 		if len(n.need) > 0 {
 			s.stats.Supplied++

@@ -40,6 +40,12 @@ func (g *Group) Leader() uint64 { return g.leader }
 // IsLeader reports whether this node leads.
 func (g *Group) IsLeader() bool { return g.role == Leader }
 
+// SoleVoter reports whether this node by itself is a quorum of the newest membership in the log.
+func (g *Group) SoleVoter() bool { return g.sole }
+
+// Member reports whether this node gets the log in the newest membership.
+func (g *Group) Member() bool { return g.in }
+
 // Conf returns the newest membership in the log, committed or not.
 func (g *Group) Conf() Conf { c := g.conf(); return c.Clone() }
 
