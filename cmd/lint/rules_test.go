@@ -19,13 +19,13 @@ const module = "fastpaca"
 var layer = map[string]int{
 	"wal": 0, "raft": 0, "ring": 0, "tokenize": 0, "shard/jsonscan": 0,
 	"shard/history": 5, // history is files of shard, on walfs
-	"shard":         10, "cluster/peer": 15, "cluster": 20, "httpd": 30, "cmd/fastpaca": 40,
+	"shard":         10, "cluster/peer": 15, "cluster/place": 15, "cluster": 20, "httpd": 30, "cmd/fastpaca": 40,
 	"bench": 50, "jepsen": 60, "cmd/lint": 60,
 }
 
 // pure lists the packages that must be step functions over plain values: no clock, no random source,
 // no goroutine, no map iteration, no I/O. The simulator depends on it.
-var pure = map[string]bool{"raft": true}
+var pure = map[string]bool{"raft": true, "cluster/place": true}
 
 // impureImports may not be imported by a pure package's product code.
 var impureImports = map[string]bool{
@@ -124,7 +124,7 @@ func layerOf(pkg string) (int, bool) {
 	}
 }
 
-// TestPurePackages forbids in raft/ what would make a simulated run differ from its replay.
+// TestPurePackages forbids in pure packages what would make a simulated run differ from its replay.
 func TestPurePackages(t *testing.T) {
 	fset, all := load(t)
 	seen := 0
