@@ -81,9 +81,13 @@ func ids(list []uint64) string {
 // Validate checks the invariants. The membership without any node is valid: a node has it before it
 // is added to a group.
 func (c *Conf) Validate() error {
-	for _, list := range [...][]uint64{c.Voters, c.Outgoing, c.Learners, c.LearnersNext} {
-		if len(list) > maxMembers {
-			return fmt.Errorf("%w: more than %d nodes in one list", ErrInvalidConf, maxMembers)
+	for i, list := range [...][]uint64{c.Voters, c.Outgoing, c.Learners, c.LearnersNext} {
+		limit := maxVoters
+		if i == 2 {
+			limit = maxLearners
+		}
+		if len(list) > limit {
+			return fmt.Errorf("%w: %d nodes in one list, at most %d", ErrInvalidConf, len(list), limit)
 		}
 		for i, id := range list {
 			if id == 0 || i > 0 && list[i-1] >= id {

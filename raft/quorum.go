@@ -1,7 +1,11 @@
 package raft
 
-// maxMembers bounds each list of a Conf, so that counting needs no allocation.
-const maxMembers = 16
+const (
+	// maxVoters bounds each half of a Conf, so that counting needs no allocation.
+	maxVoters = 16
+	// maxLearners is more: every node of a cluster learns the placement group's log. The encoding's limit is 255.
+	maxLearners = 64
+)
 
 // voteResult of an election so far.
 type voteResult uint8
@@ -19,7 +23,7 @@ func majorityIndex(voters []uint64, value func(id uint64) uint64) uint64 {
 	if len(voters) == 0 {
 		return ^uint64(0)
 	}
-	var sorted [maxMembers]uint64
+	var sorted [maxVoters]uint64
 	for n, id := range voters { // insertion sort, ascending
 		v, i := value(id), n
 		for ; i > 0 && sorted[i-1] > v; i-- {
