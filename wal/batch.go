@@ -39,6 +39,7 @@ type Batch struct {
 //	entry     a index   b term   c commit
 //	state     a term    b vote   c commit
 //	snapshot  a index   b term   c offset of the metadata in Batch.meta, data nil, n its length
+//	forget
 type op struct {
 	data    []byte
 	a, b, c uint64
@@ -81,6 +82,20 @@ func (b *Batch) Snapshot(group uint32, index, term uint64, meta []byte) {
 	b.ops = append(b.ops, op{kind: kindSnapshot, group: group, a: index, b: term, c: uint64(len(b.meta)), n: int32(len(meta))})
 	b.meta = append(b.meta, meta...)
 	b.bytes += recordSize(snapshotFixed + len(meta))
+}
+
+// Forget says that the node is no member of the group any more: everything that the log holds of it is void, entries
+// and truncation point, and of its hard state the commit index. Term and vote stay. The group may then begin again
+// at index 1, or with a Snapshot at any index. The commit index of a hard state counts only if State was called
+// after Forget, in the same batch, too.
+func (b *Batch) Forget(group uint32) {
+	for i := range b.states { // they are written behind this
+		if b.states[i].group == group {
+			b.states[i].c = 0
+		}
+	}
+	b.ops = append(b.ops, op{kind: kindForget, group: group})
+	b.bytes += recordSize(0)
 }
 
 // Reset empties the batch for reuse and drops its references to data.

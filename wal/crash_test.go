@@ -74,6 +74,7 @@ func TestCrashAtEveryFileOperation(t *testing.T) {
 			require.NotZero(t, total.rotations)
 			require.NotZero(t, total.carried, "the workload copies nothing forward")
 			require.NotZero(t, total.reclaimed, "the workload gives no segment up")
+			require.NotZero(t, total.forgotten, "the workload forgets no group")
 		})
 	}
 }
@@ -81,6 +82,7 @@ func TestCrashAtEveryFileOperation(t *testing.T) {
 // crashTotals counts what happened in all first lives, to know that the test tests something.
 type crashTotals struct {
 	crashes                       int
+	forgotten                     int // heard by the second lives
 	rotations, carried, reclaimed uint64
 }
 
@@ -130,7 +132,9 @@ func crashOnce(t *testing.T, c crashCase, at int, seed uint64, total *crashTotal
 	// The next recovers, goes on writing, and crashes somewhere.
 	o := crashOptions(mem)
 	c.tune(&o)
-	w, got := recoverState(t, o)
+	w, found := recoverCollector(t, o)
+	got := found.state
+	total.forgotten += found.forgotten
 	s.must(t, base, got)
 	if rng.IntN(2) == 0 {
 		require.NoError(t, w.Close())

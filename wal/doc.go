@@ -14,8 +14,8 @@
 //
 // The log is one sequence of records. For each group it is a history of operations on the group's log:
 // ENTRY i drops what is at and above i and appends; SNAPSHOT i drops what is at and below i, or everything
-// if the log does not hold i with that term; STATE sets the hard state. The state of a group is what these
-// give in order; the table in memory is kept at exactly that for the records encoded so far (group.go).
+// if the log does not hold i with that term; FORGET drops everything and sets the truncation point back to the
+// beginning; STATE sets the hard state. The state of a group is what these give in order; the table in memory is kept at exactly that for the records encoded so far (group.go).
 //
 // Recovery must find the same from what is left of the files, although the oldest segments are given up.
 // It does because of one number per group, its floor: the position of its first live entry, or if it has
@@ -30,12 +30,13 @@
 //	entry stands at or behind the floor, in order. What else stands behind the floor is an entry that was
 //	overwritten later: its index is above the truncation point (an index at or below it is committed, and
 //	an overwrite there would have dropped the first live entry too), it follows from the entry before it
-//	when it is reached, and is dropped again when its replacement is reached, as in the first life.
+//	when it is reached, and is dropped again when its replacement is reached, as in the first life. A FORGET
+//	empties the group: the floor is at or behind the last one, and the argument is about what follows that.
 //
 // The final floor of every group is known before replay begins: the newest segment's checkpoint holds it,
-// as of the beginning of that segment, and two kinds of later records move it: SNAPSHOT carries the new one;
-// an ENTRY at the first index above the truncation point is the new first live entry. Both are in the
-// newest segment's body, which is read first. Nothing below the lowest floor is needed, and a
+// as of the beginning of that segment, and three kinds of later records move it: SNAPSHOT carries the new one;
+// an ENTRY at the first index above the truncation point is the new first live entry; a FORGET is the floor of
+// the emptied group. All are in the newest segment's body, which is read first. Nothing below the lowest floor is needed, and a
 // file is given up only when that is so by records that are durable (WAL.sync, publishNeeded).
 //
 // Hard states need no floor: every segment begins with a checkpoint of all groups, so replay begins with

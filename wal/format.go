@@ -17,8 +17,8 @@ import (
 // A segment:
 //
 //	+--------+---------+--------------+--------+-------------------------------------+- - - -
-//	| header | CARRY*  | CHECKPOINT   | PAD?   | ENTRY, STATE, SNAPSHOT, MARK, PAD   | zeros or
-//	| 128 B  |         | one per group|        | in the order of the log             | old bytes
+//	| header | CARRY*  | CHECKPOINT   | PAD?   | ENTRY, STATE, SNAPSHOT, FORGET,     | zeros or
+//	| 128 B  |         | one per group|        | MARK, PAD in the order of the log   | old bytes
 //	+--------+---------+--------------+--------+-------------------------------------+- - - -
 //	0        128       checkpointOff           preambleEnd (4 KiB multiple)
 //	|<------------- preamble ----------------->|<------------- body ----------------->|
@@ -64,6 +64,7 @@ import (
 //	STATE       term u64, vote u64, commit u64
 //	SNAPSHOT    index u64, term u64, floor u64, metadata
 //	CHECKPOINT  term u64, vote u64, commit u64, index u64, term of index u64, last u64, floor u64, metadata
+//	FORGET      nothing: the group's log is as if it never was, term and vote apart
 //	MARK        nothing: its header carries the watermark
 //	PAD         zeros
 //
@@ -96,6 +97,7 @@ const (
 	kindPad
 	kindCarry
 	kindCheckpoint
+	kindForget
 	kindEnd // one past the last
 )
 
@@ -113,6 +115,7 @@ var kinds = [256]kindInfo{
 	kindEntry:      {name: "ENTRY", least: entryFixed, most: maxSegmentBytes, body: true},
 	kindState:      {name: "STATE", least: stateFixed, most: stateFixed, body: true},
 	kindSnapshot:   {name: "SNAPSHOT", least: snapshotFixed, most: snapshotFixed + MaxMetaBytes, body: true},
+	kindForget:     {name: "FORGET", body: true},
 	kindMark:       {name: "MARK", body: true},
 	kindPad:        {name: "PAD", most: 2 * blockBytes, preamble: true, body: true},
 	kindCarry:      {name: "CARRY", least: entryFixed, most: maxSegmentBytes, preamble: true},
@@ -356,6 +359,8 @@ func (e *encoder) snapshot(group uint32, c cut) {
 func (e *encoder) checkpoint(group uint32, hs HardState, c cut, last uint64) {
 	e.words(kindCheckpoint, 0, group, c.meta, hs.Term, hs.Vote, hs.Commit, c.index, c.term, last, uint64(c.floor))
 }
+
+func (e *encoder) forget(group uint32) { e.words(kindForget, 0, group, nil) }
 
 func (e *encoder) mark() { e.words(kindMark, 0, 0, nil) }
 

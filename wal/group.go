@@ -113,6 +113,13 @@ func (g *group) cutTerms(index uint64) {
 	}
 }
 
+// forget makes the group's log empty and new. Term and vote stay.
+func (g *group) forget() {
+	g.cutBack(0)
+	g.snap.index, g.snap.term, g.snap.meta = 0, 0, g.snap.meta[:0]
+	g.hs.Commit = 0
+}
+
 // setState takes a hard state. The commit index never goes back.
 func (g *group) setState(hs HardState) {
 	hs.Commit = max(hs.Commit, g.hs.Commit)

@@ -78,6 +78,8 @@ func TestGroupAgainstModel(t *testing.T) {
 					g.setState(a.hs)
 				case kindSnapshot:
 					g.truncate(a.index, a.term, []byte(a.meta))
+				case kindForget:
+					g.forget()
 				}
 				model.apply(a)
 				m := &model[0]

@@ -68,6 +68,8 @@ func (s state) apply(a action) {
 			g.entries = nil
 		}
 		g.snapIndex, g.snapTerm, g.meta = a.index, a.term, a.meta
+	case kindForget:
+		*g = groupState{hs: HardState{Term: g.hs.Term, Vote: g.hs.Vote}}
 	}
 }
 
@@ -106,9 +108,10 @@ func (s state) diff(got state) string {
 // collector is a Handler that builds a state, and checks what Handler promises.
 type collector struct {
 	state
-	entries int
-	errs    []string
-	begun   bool
+	entries   int
+	forgotten int
+	errs      []string
+	begun     bool
 }
 
 func newCollector(groups int) *collector { return &collector{state: make(state, groups)} }
@@ -125,6 +128,14 @@ func (c *collector) State(group uint32, hs HardState) {
 	c.begun = true
 	g := &c.state[group]
 	g.hs = HardState{hs.Term, hs.Vote, max(g.hs.Commit, hs.Commit)}
+}
+
+func (c *collector) Forgotten(group uint32) {
+	c.begun = true
+	c.forgotten++
+	if g := &c.state[group]; len(g.entries) > 0 || g.hs.Commit > g.snapIndex {
+		c.errs = append(c.errs, fmt.Sprintf("group %d: %d entries and commit %d before it was forgotten", group, len(g.entries), g.hs.Commit))
+	}
 }
 
 func (c *collector) Entry(group uint32, commit uint64, e Entry) {
@@ -144,14 +155,20 @@ func (c *collector) Entry(group uint32, commit uint64, e Entry) {
 	g.hs.Commit = max(g.hs.Commit, commit)
 }
 
-// recoverState opens the log on fs, closes it at once if keep is false, and returns what it held.
+// recoverState opens the log and returns what it held.
 func recoverState(t *testing.T, o Options) (*WAL, state) {
+	t.Helper()
+	w, c := recoverCollector(t, o)
+	return w, c.state
+}
+
+func recoverCollector(t *testing.T, o Options) (*WAL, *collector) {
 	t.Helper()
 	c := newCollector(o.Groups)
 	w, err := Open(o, c)
 	require.NoError(t, err)
 	require.Empty(t, c.errs)
-	return w, c.state
+	return w, c
 }
 
 // generator makes valid raft histories at random: appends, overwrites of what is not committed, hard
@@ -218,6 +235,14 @@ func (g *generator) step(group uint32, ops, states *[]action) {
 		at := g.commit[group] + 1 + uint64(g.rng.IntN(4))
 		add(action{kind: kindSnapshot, index: at, term: lastTerm + 1, meta: fmt.Sprint("i", g.n)})
 		g.commit[group] = at
+	case x < 96 && g.rng.IntN(3) == 0:
+		for i := range *states {
+			if (*states)[i].group == group {
+				(*states)[i].hs.Commit = 0 // it will be written behind
+			}
+		}
+		add(action{kind: kindForget})
+		g.commit[group] = 0
 	}
 }
 
@@ -239,6 +264,8 @@ func fill(b *Batch, actions []action) {
 			b.State(a.group, a.hs)
 		case kindSnapshot:
 			b.Snapshot(a.group, a.index, a.term, []byte(a.meta))
+		case kindForget:
+			b.Forget(a.group)
 		}
 	}
 }

@@ -228,6 +228,8 @@ func (r *recovery) readNewest() error {
 		case kindSnapshot:
 			*c = rec.snapshot()
 			c.meta = slices.Clone(c.meta)
+		case kindForget:
+			*c = cut{floor: makePosition(s.h.id, off)}
 		case kindEntry:
 			if rec.word(0) == c.index+1 {
 				// The first live entry, appended to an empty log or written over all of it. In the second
@@ -419,13 +421,29 @@ func (r *recovery) replaySegment(sc *scanner, s *foundSegment, first, newest boo
 				return err
 			}
 		case kindState:
-			hs := rec.state()
+			hs := r.countingState(s, off, rec.group, rec.state())
 			r.w.tab.groups[rec.group].setState(hs)
 			if r.h != nil {
 				r.h.State(rec.group, hs)
 			}
+		case kindForget:
+			if f, ok := r.h.(Forgetter); ok {
+				f.Forgotten(rec.group)
+			}
 		}
 	}
+}
+
+// countingState is a hard state as read at off of s. Before the group's floor, its commit index counts only up to
+// the truncation point: what it says beyond is said of entries that are gone, and after a FORGET other entries may
+// stand at those indexes. Nothing is lost by it. An entry that lives was first written at or behind the floor, so that
+// what was committed before is at or below the truncation point; or it was carried there, and its CARRY says again
+// what is committed.
+func (r *recovery) countingState(s *foundSegment, off int64, group uint32, hs HardState) HardState {
+	if c := &r.cuts[group]; makePosition(s.h.id, off) < c.floor {
+		hs.Commit = min(hs.Commit, c.index)
+	}
+	return hs
 }
 
 // entry takes an ENTRY or CARRY. Those below the group's floor are dead: truncated, overwritten together
@@ -454,6 +472,7 @@ func (r *recovery) entry(sc *scanner, s *foundSegment, off int64, rec *record) e
 func (r *recovery) checkpoint(s *foundSegment, off int64, rec *record, first, newest bool) error {
 	g := &r.w.tab.groups[rec.group]
 	hs, _, last := rec.checkpoint()
+	hs = r.countingState(s, off, rec.group, hs)
 	if newest && !first {
 		if hs.Term != g.hs.Term || hs.Vote != g.hs.Vote {
 			return s.corrupt(foundBadSequence, off, "group %d: the checkpoint has term %d and vote %d, the log before it %d and %d",

@@ -30,6 +30,14 @@ type Releaser interface {
 	Release(done func())
 }
 
+// Forgetter is what a Handler may be, too. Forgotten is called where the log says so (Batch.Forget), in order with
+// State and Entry. No entry of the group came before, the Snapshot that did is a later one, and so is every commit
+// index heard of: who does not listen misses nothing of what the log holds. It is heard as long as the record is in
+// the log, which is until it is given up with its segment.
+type Forgetter interface {
+	Forgotten(group uint32)
+}
+
 // ScaleSoftLimit raises the soft limit to bytes while that is above Options.SoftLimitBytes, up to half of the hard
 // limit. A log that may grow with the state it leads to asks for snapshots once per doubling of the state; one that may
 // not asks at every so many bytes, and each time the whole state is written again.

@@ -190,6 +190,8 @@ func (o *op) recordSize() int {
 		return recordSize(entryFixed + len(o.data))
 	case kindState:
 		return recordSize(stateFixed)
+	case kindForget:
+		return recordSize(0)
 	}
 	return recordSize(snapshotFixed + int(o.n))
 }
@@ -234,6 +236,10 @@ func (w *WAL) encode(b *Batch, o *op, size int) {
 		}
 		w.act.cut = true
 		enc.snapshot(o.group, cut{index: o.a, term: o.b, floor: w.tab.floorLocked(g, here), meta: meta})
+	case kindForget:
+		g.forget()
+		w.act.cut = true
+		enc.forget(o.group)
 	}
 	w.count.records.Add(1)
 }
