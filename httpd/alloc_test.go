@@ -88,6 +88,51 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	f("delete", 204, requestCtx("DELETE", "/v1/contexts/c", "", auth))
 }
 
+// loopRouter forwards everything to one server, in the same goroutine.
+type loopRouter struct {
+	Router
+	leader *Server
+	answer []byte
+}
+
+func (*loopRouter) Local(uint32) bool { return false }
+
+func (r *loopRouter) Forward(_ uint32, req, dst []byte, _ bool) ([]byte, shard.Code) {
+	r.answer = r.leader.ServeForwarded(req, r.answer[:0])
+	return append(dst, r.answer[1:]...), shard.CodeOK
+}
+
+// TestForwardingAllocatesNothing runs a request through both ends of a forward, without the network in between.
+func TestForwardingAllocatesNothing(t *testing.T) {
+	machines := newMemoryStore()
+	seed := New(Config{Store: machines, Counter: testCounter(t)})
+	seed.handle(requestCtx("PUT", "/v1/contexts/c", `{"token_budget":1000000}`))
+	for range 50 {
+		seed.handle(requestCtx("POST", "/v1/contexts/c/messages", `{"message":`+textMessage(strings.Repeat("word ", 40))+`}`))
+	}
+	leader := New(Config{Store: &ackStore{memoryStore: machines}, Counter: testCounter(t), APIKey: "key"})
+	s := New(Config{Store: machines, Counter: testCounter(t), APIKey: "key", Router: &loopRouter{leader: leader}})
+	f := func(name string, status int, ctx *fasthttp.RequestCtx) {
+		t.Helper()
+		run := func() {
+			s.handle(ctx)
+			if got := ctx.Response.StatusCode(); got != status {
+				t.Fatalf("%s: %d %s", name, got, ctx.Response.Body())
+			}
+		}
+		run()
+		require.Zero(t, testing.AllocsPerRun(1000, run), name)
+	}
+	const auth = "Authorization: Bearer key"
+	one := `{"message":` + textMessage(strings.Repeat("word ", 40)) + `}`
+	f("append", 201, requestCtx("POST", "/v1/contexts/c/messages", one, auth))
+	f("append, key", 201, requestCtx("POST", "/v1/contexts/%e6%bc%a2%20x/messages", one, auth, "Idempotency-Key: k"))
+	f("window", 200, requestCtx("GET", "/v1/contexts/c/context?budget_tokens=2600", "", auth))
+	f("tail", 200, requestCtx("GET", "/v1/contexts/c/tail?limit=50", "", auth))
+	f("not found", 404, requestCtx("GET", "/v1/contexts/none", "", auth))
+	f("delete", 204, requestCtx("DELETE", "/v1/contexts/c", "", auth))
+}
+
 func BenchmarkHandle(b *testing.B) {
 	machines := newMemoryStore()
 	seed := New(Config{Store: machines, Counter: testCounter(b)})

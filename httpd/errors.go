@@ -58,6 +58,7 @@ var outcomes = map[shard.Code]struct {
 	shard.CodeKeyReused:    {errKeyReused, "this Idempotency-Key was used on this context with a different body; use a new key for a new request"},
 	shard.CodeTimeout:      {errRaftTimeout, "the write was not confirmed in time and may still take effect; read the context, or retry with the same Idempotency-Key"},
 	shard.CodeUnavailable:  {errUnavailable, "the shard of this context has no leader now and nothing was written; retry shortly"},
+	shard.CodeNotLeader:    {errUnavailable, "the shard of this context is led by another node and nothing was written; retry shortly"},
 	shard.CodeStorageFull:  {errStorageFull, "the node has no room left, on its disk or within its memory limit, and nothing was written; reads still work, retry when there is room"},
 	shard.CodeOverloaded:   {errOverloaded, "too many requests wait on this node and nothing was written; retry after a pause"},
 	shard.CodeTooLarge:     {errPayloadTooLarge, "the request is larger than one log entry may be and nothing was written; send fewer messages at a time"},

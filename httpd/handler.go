@@ -41,9 +41,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
 	s.metrics.inflight.Add(-1)
 	if v := recover(); v != nil {
-		s.log.panicked(w.route, w.id, v, debug.Stack())
-		ctx.Response.Reset()
-		writeError(ctx, errInternal, "the server met a bug while answering; the node's log has the details")
+		s.panicked(ctx, w, v, debug.Stack())
 		s.metrics.observe(w.route, fasthttp.StatusInternalServerError, time.Since(ctx.Time()))
 		return
 	}
@@ -58,6 +56,13 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, w *work) {
 	ctx.Request.ReleaseBody(retainBody)
 }
 
+// panicked makes a 500 the answer to a request whose handler panicked with v.
+func (s *Server) panicked(ctx *fasthttp.RequestCtx, w *work, v any, stack []byte) {
+	s.log.panicked(w.route, w.id, v, stack)
+	ctx.Response.Reset()
+	writeError(ctx, errInternal, "the server met a bug while answering; the node's log has the details")
+}
+
 // dispatch checks what does not depend on the route, in the order in which it helps a client most: the
 // key, the path, the method, the id. Then it calls the route's handler.
 func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
@@ -69,12 +74,12 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
 	path, _ := target(ctx)
 	route, rawID := match(path)
 	w.route = route
-	if s.auth != nil && isAPI(path) && !s.authorized(&ctx.Request.Header) {
+	if s.auth != nil && !w.forwarded && isAPI(path) && !s.authorized(&ctx.Request.Header) {
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 		writeError(ctx, errUnauthorized, unauthorizedMessage)
 		return
 	}
-	if route == routeNone {
+	if route == routeNone || w.forwarded && !route.forwardable() {
 		writeError(ctx, errNotFound, "there is nothing at this path; /openapi.json lists what there is")
 		return
 	}
@@ -92,6 +97,10 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
 			return
 		}
 		w.id = id
+		if route.forwardable() {
+			s.serve(ctx, w, handler)
+			return
+		}
 	}
 	handler(s, ctx, w)
 }

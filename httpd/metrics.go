@@ -33,6 +33,7 @@ type Metrics struct {
 	tokens  *Histogram
 
 	streams streamMetrics
+	forward forwardMetrics
 }
 
 // statusCount bounds the code label: codes outside 100..599 count as 599.
@@ -72,14 +73,19 @@ var metricsHelp = map[string]string{
 	"fastpaca_http_requests_in_flight":   "Requests being answered now, streams not included.",
 	"fastpaca_http_received_bytes_total": "Bytes read from clients.",
 	"fastpaca_http_sent_bytes_total":     "Bytes written to clients.",
-	"fastpaca_stream_connections":        "Streams open now, by transport, those that linger for a slow client to read its end included.",
-	"fastpaca_stream_opened_total":       "Streams opened, by transport.",
-	"fastpaca_stream_rejected_total":     "Streams refused with 429: FASTPACA_STREAM_MAX_CONNECTIONS were open.",
-	"fastpaca_stream_events_total":       "Events written to streams, by type.",
-	"fastpaca_stream_sent_bytes_total":   "Bytes of streams handed to the kernel, framing included.",
-	"fastpaca_stream_closed_total":       "Streams ended, by reason.",
-	"fastpaca_log_dropped_total":         "Log lines lost because the log sink did not keep up.",
-	"fastpaca_log_write_errors_total":    "Writes that the log sink refused.",
+	"fastpaca_http_forwarded_total": "Requests sent to the node that leads their shard, by how that ended; their answers count in " +
+		"fastpaca_http_requests_total.",
+	"fastpaca_http_forwarded_served_total":  "Requests of other nodes answered here; they count in fastpaca_http_requests_total there only.",
+	"fastpaca_http_forwarded_refused_total": "Requests of other nodes for shards that this node does not lead.",
+	"fastpaca_http_rerouted_total":          "Requests that looked for their shard's leader again, since it was not this node.",
+	"fastpaca_stream_connections":           "Streams open now, by transport, those that linger for a slow client to read its end included.",
+	"fastpaca_stream_opened_total":          "Streams opened, by transport.",
+	"fastpaca_stream_rejected_total":        "Streams refused with 429: FASTPACA_STREAM_MAX_CONNECTIONS were open.",
+	"fastpaca_stream_events_total":          "Events written to streams, by type.",
+	"fastpaca_stream_sent_bytes_total":      "Bytes of streams handed to the kernel, framing included.",
+	"fastpaca_stream_closed_total":          "Streams ended, by reason.",
+	"fastpaca_log_dropped_total":            "Log lines lost because the log sink did not keep up.",
+	"fastpaca_log_write_errors_total":       "Writes that the log sink refused.",
 }
 
 func newMetrics(s *Server) *Metrics {
@@ -108,6 +114,7 @@ func newMetrics(s *Server) *Metrics {
 	gauge("fastpaca_http_connections", func() float64 { return float64(m.connections.Load()) })
 	gauge("fastpaca_http_requests_in_flight", func() float64 { return float64(m.inflight.Load()) })
 	m.streams.init(set)
+	m.forward.init(set)
 	return m
 }
 

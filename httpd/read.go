@@ -24,13 +24,19 @@ const (
 	envelope = 512
 )
 
-// read fills w.view with the context that the path names, or answers the error.
+// read fills w.view with the context that the path names. If it returns false it has answered the error, or
+// this node does not lead the shard (w.notLeader).
 func (s *Server) read(ctx *fasthttp.RequestCtx, w *work) bool {
-	if code := s.store.Read(w.id, &w.view); code != shard.CodeOK {
+	code := s.store.Read(w.id, &w.view)
+	switch code {
+	case shard.CodeOK:
+		return true
+	case shard.CodeNotLeader:
+		w.notLeader = true
+	default:
 		writeOutcome(ctx, readOutcome(code))
-		return false
 	}
-	return true
+	return false
 }
 
 // readOutcome keeps a read from being told that it may have taken effect.

@@ -10,13 +10,13 @@ import (
 type route uint8
 
 const (
-	routeNone route = iota
-	routeContext
+	routeNone    route = iota
+	routeContext       // the first of those with an id; see forwardable
 	routeMetadata
 	routeMessages
 	routeTail
 	routeWindow
-	routeCompact
+	routeCompact // the last that is forwardable
 	routeStream
 	routeEvents
 	routeCluster
@@ -50,6 +50,10 @@ var routes = [routeCount]struct {
 
 // String is the label of the route in metrics and logs.
 func (r route) String() string { return routes[r].label }
+
+// forwardable says whether requests of the route belong to the leader of their context's shard, as one request
+// with one answer. Streams have their own way (stream_open.go).
+func (r route) forwardable() bool { return routeContext <= r && r <= routeCompact }
 
 // maxID is the longest context id, in bytes after percent-decoding.
 const maxID = 255

@@ -91,6 +91,8 @@ type Server struct {
 	fast  *fasthttp.Server
 	auth  []byte // the API key; nil without one
 
+	router Router // nil outside of a cluster
+
 	maxAnswer int // bytes of messages in one page; tests lower it
 
 	streams *streamSet // newStreamSet(s)
@@ -98,6 +100,8 @@ type Server struct {
 	log     *Logger    // nil-safe
 
 	work     sync.Pool   // *work
+	frames   sync.Pool   // *frames, of requests that are forwarded
+	contexts sync.Pool   // *fasthttp.RequestCtx, of requests that were forwarded to this node
 	draining atomic.Bool // set once, by Shutdown
 
 	mu        sync.Mutex
@@ -126,11 +130,13 @@ func New(cfg Config) *Server {
 	orDuration(&cfg.WriteTimeout, DefaultWriteTimeout)
 	orDuration(&cfg.IdleTimeout, DefaultIdleTimeout)
 
-	s := &Server{cfg: cfg, store: cfg.Store, log: cfg.Logger, maxAnswer: maxAnswer}
+	s := &Server{cfg: cfg, store: cfg.Store, router: cfg.Router, log: cfg.Logger, maxAnswer: maxAnswer}
 	if cfg.APIKey != "" {
 		s.auth = []byte(cfg.APIKey)
 	}
 	s.work.New = func() any { return &work{parser: parser{counter: cfg.Counter}} }
+	s.frames.New = func() any { return &frames{} }
+	s.contexts.New = s.newForwardedContext
 	s.metrics = newMetrics(s)
 	s.streams = newStreamSet(s)
 	s.fast = s.newFast()

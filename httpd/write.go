@@ -11,12 +11,18 @@ import (
 
 const maxIdempotencyKey = 255
 
-// do carries the command in r through the log. It answers every outcome but CodeOK itself.
+// validKey says whether an Idempotency-Key may be used.
+func validKey(key []byte) bool { return len(key) > 0 && len(key) <= maxIdempotencyKey }
+
+// do carries the command in r through the log. It answers every outcome but CodeOK itself; not CodeNotLeader, which
+// it leaves in w.notLeader.
 func (s *Server) do(ctx *fasthttp.RequestCtx, w *work, r *shard.Request) bool {
 	s.store.Do(shard.Of(w.id), r)
 	switch r.Result.Code {
 	case shard.CodeOK:
 		return true
+	case shard.CodeNotLeader:
+		w.notLeader = true
 	case shard.CodeConflict:
 		writeConflict(ctx, r.Result.IfVersion, r.Result.CurrentVersion)
 	default:
@@ -33,7 +39,7 @@ func (s *Server) serveAppend(ctx *fasthttp.RequestCtx, w *work) {
 	}
 	h := shard.AppendHeader{ID: w.id}
 	if key := ctx.Request.Header.PeekBytes(headerIdempotencyKey); key != nil {
-		if len(key) == 0 || len(key) > maxIdempotencyKey {
+		if !validKey(key) {
 			writeError(ctx, errInvalidMessage, "the header Idempotency-Key must be 1 to 255 bytes long; leave it out to send without")
 			return
 		}
