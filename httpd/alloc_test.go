@@ -23,25 +23,6 @@ func (s *ackStore) Do(_ uint32, r *shard.Request) {
 	r.Result = shard.Result{Version: s.version, FirstSeq: s.version, Count: 1}
 }
 
-// requestCtx is a request as fasthttp hands it to the handler.
-func requestCtx(method, path, body string, headers ...string) *fasthttp.RequestCtx {
-	var req fasthttp.Request
-	req.Header.SetMethod(method)
-	req.SetRequestURI(path)
-	req.Header.SetHost("test")
-	if body != "" {
-		req.Header.SetContentType("application/json")
-		req.SetBodyString(body)
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
-	}
-	ctx := &fasthttp.RequestCtx{}
-	ctx.Init(&req, nil, nil)
-	return ctx
-}
-
 // TestRequestsAllocateNothing runs whole handlers, from the parsed HTTP request to the body of the answer.
 func TestRequestsAllocateNothing(t *testing.T) {
 	machines := newMemoryStore()

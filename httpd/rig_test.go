@@ -16,6 +16,7 @@ import (
 	"fastpaca/tokenize"
 
 	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
 )
 
 // rig is a server on a loopback port over a memoryStore.
@@ -179,4 +180,23 @@ func (g *rig) isError(a *answer, status int, code string) {
 func textMessage(text string) string {
 	quoted, _ := json.Marshal(text)
 	return `{"role":"user","parts":[{"type":"text","text":` + string(quoted) + `}]}`
+}
+
+// requestCtx is a request as fasthttp hands it to the handler.
+func requestCtx(method, path, body string, headers ...string) *fasthttp.RequestCtx {
+	var req fasthttp.Request
+	req.Header.SetMethod(method)
+	req.SetRequestURI(path)
+	req.Header.SetHost("test")
+	if body != "" {
+		req.Header.SetContentType("application/json")
+		req.SetBodyString(body)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	ctx := &fasthttp.RequestCtx{}
+	ctx.Init(&req, nil, nil)
+	return ctx
 }
