@@ -249,6 +249,14 @@ func (l *Log[E]) Pending(v *View[E]) {
 // Last returns the newest committed seq, 0 for none. For the writer's goroutine only.
 func (l *Log[E]) Last() uint64 { return l.w.last }
 
+// First returns the oldest seq in memory, 0 if there are no messages. For the writer's goroutine only.
+func (l *Log[E]) First() uint64 {
+	if w := &l.w; w.lo < w.hi && w.last > 0 {
+		return w.dir.entries[w.lo].first
+	}
+	return 0
+}
+
 // Cum returns the tokens of all messages committed so far. For the writer's goroutine only.
 func (l *Log[E]) Cum() uint64 { return l.w.cum }
 

@@ -108,7 +108,9 @@ func (m *Machine) applyAppend(ctx *Context, res *Result) bool {
 		m.bytes += headBytes(w.Head) - headBytes(old.Head)
 	}
 	ctx.log.Publish(h, ext)
-	m.bytes += ctx.log.Bytes() - before
+	grown := ctx.log.Bytes() - before
+	m.bytes += grown
+	m.tails.note(ctx, grown)
 	m.remember(ctx, res)
 	return true
 }

@@ -13,6 +13,7 @@ type Context struct {
 	ordinal   uint32 // place in the shard's order of creation
 
 	captured uint32 // writer only: the capture that has this context already
+	overTail bool   // writer only: in Machine.tails.over
 
 	log  ring.Log[Ext]
 	subs subscribers

@@ -14,6 +14,7 @@ type Machine struct {
 	lastMs   int64
 	bytes    int64
 
+	tails     tails
 	onPublish func(*Context)
 	capture   *Captured // the snapshot being captured, nil if none
 	captures  uint32    // how many were begun
