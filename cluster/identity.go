@@ -1,170 +1,129 @@
-// Package cluster knows who the nodes are. So far that is one: its identity on disk, and the lock that
-// keeps a second process away from its data.
 package cluster
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"unicode"
-	"unicode/utf8"
 
-	"fastpaca/wal/walfs"
-
-	"golang.org/x/sys/unix"
+	"fastpaca/cluster/place"
 )
 
-// identityVersion is the format of node.json. It never changes meaning; a new format gets a new number.
-const identityVersion = 1
+// identityFile lies in the root of the data directory.
+const identityFile = "node.json"
 
-// nameMax bounds node names, in bytes: they travel in every status and label.
-const nameMax = 128
+// identityVersion is the format of node.json that is written. A version never changes its meaning; a new format gets a new
+// number. Version 1 had no raft id and no genesis: it is a cluster of one.
+const identityVersion = 2
 
-// Identity is what a data directory is: {cluster, node, incarnation} (DESIGN.md, "raft"). A directory that
-// was wiped comes back with a new incarnation, so that it can never vote in the name of its former self.
+// Identity is what a data directory is: {cluster, node, incarnation} (DESIGN.md, "raft"). A directory that was wiped
+// comes back with a new incarnation and gets a new raft id, so that it can never vote in the name of its former self.
+//
+// A directory is in one of three states, and moves only down this list but for the way back from the second to the first:
+//
+//	no cluster   ClusterID "", Pending nil
+//	promised     ClusterID "", Pending set: it has said yes to this genesis and will say yes to no other
+//	member       ClusterID set, Pending nil, for ever
 type Identity struct {
-	Version     int    `json:"version"`
-	ClusterID   string `json:"cluster_id"`
-	Name        string `json:"name"`
-	Incarnation string `json:"incarnation"`
+	Version     int            `json:"version"`
+	Name        string         `json:"name"`
+	Incarnation string         `json:"incarnation"`
+	ClusterID   string         `json:"cluster_id,omitempty"`
+	RaftID      uint64         `json:"raft_id,omitempty"` // never given twice in a cluster
+	Joined      bool           `json:"joined,omitempty"`  // came later: no founder, its groups begin without members
+	Genesis     *place.Genesis `json:"genesis,omitempty"` // of the cluster, also where Joined: it is the map's first state
+	Pending     *place.Genesis `json:"pending,omitempty"`
 }
 
-// Directory is a data directory that this process holds the lock of.
-type Directory struct {
-	Path     string
-	Identity Identity
-	lock     *os.File
+func encodeIdentity(id *Identity) ([]byte, error) {
+	data, err := json.MarshalIndent(id, "", "  ")
+	return append(data, '\n'), err
 }
 
-// OpenDirectory creates or opens the data directory, takes its lock, and loads its identity or makes one.
-// name is the configured node name; empty means the stored one, or a random UUID for a new directory. A
-// name other than the stored one is refused: the directory belongs to another node.
-func OpenDirectory(path, name string) (*Directory, error) {
-	if err := os.MkdirAll(path, 0o750); err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", path, err)
+// decodeIdentity reads what any version so far wrote and checks that it makes sense. Version stays what the file says: a
+// version 1 becomes a 2 when the node opens and knows its address.
+func decodeIdentity(data []byte) (Identity, error) {
+	var id Identity
+	if err := json.Unmarshal(data, &id); err != nil {
+		return id, fmt.Errorf("the file is damaged (%w): restore it from a backup; without it the directory's owner is unknown", err)
 	}
-	lock, err := lockDirectory(path)
-	if err != nil {
-		return nil, err
+	if id.Version != 1 && id.Version != identityVersion {
+		return id, fmt.Errorf("it was written by another version of fastpaca: format %d, this one reads 1 and %d", id.Version, identityVersion)
 	}
-	d := &Directory{Path: path, lock: lock}
-	if err := d.identify(name); err != nil {
-		_ = d.Close()
-		return nil, err
+	if err := id.check(); err != nil {
+		return id, fmt.Errorf("the file is damaged (%w): restore it from a backup", err)
 	}
-	return d, nil
+	return id, nil
 }
 
-// Close releases the lock.
-func (d *Directory) Close() error { return d.lock.Close() }
-
-func lockDirectory(path string) (*os.File, error) {
-	file := filepath.Join(path, "LOCK")
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("lock file %s: %w", file, err)
+func (id *Identity) check() error {
+	switch {
+	case id.Name == "" || id.Incarnation == "":
+		return errors.New("it lacks a name or an incarnation")
+	case id.Version == 1 && id.ClusterID == "":
+		return errors.New("it lacks a cluster id")
+	case id.Version == 1:
+		return nil
+	case id.ClusterID == "" && (id.RaftID != 0 || id.Joined || id.Genesis != nil):
+		return errors.New("it has a raft id or a genesis, but no cluster")
+	case id.ClusterID != "" && (id.RaftID == 0 || id.Genesis == nil || id.Pending != nil || id.Genesis.ClusterID != id.ClusterID):
+		return errors.New("it has a cluster, but its raft id or genesis is missing or another's")
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data directory %s is in use by another fastpaca process: stop it, or give this one a directory of its own", path)
+	for _, g := range []*place.Genesis{id.Genesis, id.Pending} {
+		if g == nil {
+			continue
 		}
-		return nil, fmt.Errorf("lock file %s: %w", file, err)
-	}
-	return f, nil
-}
-
-func (d *Directory) identify(name string) error {
-	file := filepath.Join(d.Path, "node.json")
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d.found(file, name)
-	}
-	if err != nil {
-		return fmt.Errorf("node identity: %w", err)
-	}
-	if err := json.Unmarshal(data, &d.Identity); err != nil {
-		return fmt.Errorf("node identity %s is damaged (%w): restore the file from a backup; without it the directory's owner is unknown", file, err)
-	}
-	id := &d.Identity
-	if id.Version != identityVersion || id.ClusterID == "" || id.Name == "" || id.Incarnation == "" {
-		return fmt.Errorf("node identity %s has version %d or lacks a field: it was written by another version of fastpaca; this one reads version %d", file, id.Version, identityVersion)
-	}
-	if name != "" && name != id.Name {
-		return fmt.Errorf("data directory %s belongs to node %q, but FASTPACA_NODE_NAME is %q: use the stored name or another directory", d.Path, id.Name, name)
-	}
-	return nil
-}
-
-// found gives a new directory its identity. A directory that holds a log but no identity is not new.
-func (d *Directory) found(file, name string) error {
-	if _, err := os.Stat(filepath.Join(d.Path, "wal")); err == nil {
-		return fmt.Errorf("data directory %s holds a log but no node.json: restore the file from a backup; without it the directory's owner is unknown", d.Path)
-	}
-	if name == "" {
-		name = NewUUID()
-	} else if err := CheckName(name); err != nil {
-		return err
-	}
-	d.Identity = Identity{Version: identityVersion, ClusterID: NewUUID(), Name: name, Incarnation: NewUUID()}
-	data, err := json.MarshalIndent(&d.Identity, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeFileDurably(file, append(data, '\n'))
-}
-
-// CheckName says whether a node may be called name: 1 to 128 bytes of printable UTF-8 without spaces.
-func CheckName(name string) error {
-	if name == "" || len(name) > nameMax || !utf8.ValidString(name) {
-		return fmt.Errorf("node name %q: use 1 to %d bytes of UTF-8", name, nameMax)
-	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) || unicode.IsSpace(r) {
-			return fmt.Errorf("node name %q: spaces and control characters are not allowed", name)
+		if err := g.Validate(); err != nil {
+			return err
+		}
+		if own := among(g, id.Incarnation); (own == nil || own.Name != id.Name) && !id.Joined {
+			return errors.New("its genesis does not name this node")
+		} else if own != nil && id.Joined {
+			return errors.New("it says that it joined, but its genesis names it a founder")
+		} else if own != nil && g == id.Genesis && own.ID != id.RaftID {
+			return errors.New("its raft id is not the one that its genesis gives")
 		}
 	}
 	return nil
 }
 
-// writeFileDurably makes data the content of path, or leaves what was there: temporary file, fsync,
-// rename, fsync of the directory.
-func writeFileDurably(path string, data []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+// identity, promise, abandon and enter make Directory the identities of discovery.
+func (d *Directory) identity() Identity { return d.Identity }
+
+// promise moves from no cluster to promised.
+func (d *Directory) promise(g *place.Genesis) error {
+	next := d.Identity
+	if next.ClusterID != "" || next.Pending != nil {
+		panic("cluster: a second promise: this node's word would be worth nothing; mend discovery")
+	}
+	next.Pending = g
+	return d.store(next)
+}
+
+// abandon moves from promised to no cluster.
+func (d *Directory) abandon() error {
+	next := d.Identity
+	next.Pending = nil
+	return d.store(next)
+}
+
+// enter moves to member.
+func (d *Directory) enter(raftID uint64, joined bool, g *place.Genesis) error {
+	next := d.Identity
+	if next.ClusterID != "" && next.Version == identityVersion {
+		panic("cluster: a member enters a cluster; mend discovery")
+	}
+	next.Version, next.ClusterID, next.RaftID, next.Joined, next.Genesis, next.Pending = identityVersion, g.ClusterID, raftID, joined, g, nil
+	return d.store(next)
+}
+
+// upgrade makes a directory of version 1 what it always was: a cluster of one whose only node has id 1.
+func (d *Directory) upgrade(address string) error {
+	if d.Identity.Version != 1 {
+		return nil
+	}
+	g, err := newGenesis(d.Identity.ClusterID, []Seen{{d.Identity.Name, d.Identity.Incarnation, address}})
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err == nil {
-		err = walfs.OS().SyncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
-}
-
-// NewUUID returns a random (version 4) UUID.
-func NewUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	x := hex.EncodeToString(b[:])
-	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]
+	return d.enter(1, false, g)
 }

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestIdentityStaysWithItsDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
@@ -34,7 +37,7 @@ func TestWipedDirectoryIsANewIncarnation(t *testing.T) {
 	}
 	a, b := open(t.TempDir()), open(t.TempDir())
 	require.NotEqual(t, a.Incarnation, b.Incarnation)
-	require.NotEqual(t, a.ClusterID, b.ClusterID)
+	require.Empty(t, a.ClusterID, "a directory has no cluster before it founded or joined one")
 }
 
 func TestSecondProcessIsRefused(t *testing.T) {
@@ -55,8 +58,15 @@ func TestDamagedIdentityIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	f(`{"version":1,`, "is damaged")
-	f(`{"version":2,"cluster_id":"c","name":"n","incarnation":"i"}`, "another version")
-	f(`{"version":1,"cluster_id":"c","name":"n"}`, "lacks a field")
+	f(`{"version":3,"cluster_id":"c","name":"n","incarnation":"i"}`, "another version")
+	f(`{"version":1,"cluster_id":"c","name":"n"}`, "lacks a name or an incarnation")
+	f(`{"version":1,"name":"n","incarnation":"i"}`, "lacks a cluster id")
+	f(`{"version":2,"cluster_id":"c","name":"n","incarnation":"i"}`, "its raft id or genesis is missing")
+	f(`{"version":2,"name":"n","incarnation":"i","raft_id":3}`, "but no cluster")
+	founder := `{"id":1,"name":"n","incarnation":"i","address":"h:1","state":1}`
+	f(`{"version":2,"cluster_id":"c","name":"m","incarnation":"j","raft_id":1,"genesis":{"cluster_id":"c","nodes":[`+founder+`]}}`, "does not name this node")
+	f(`{"version":2,"cluster_id":"c","name":"n","incarnation":"i","raft_id":2,"genesis":{"cluster_id":"c","nodes":[`+founder+`]}}`, "not the one that its genesis gives")
+	f(`{"version":2,"cluster_id":"c","name":"n","incarnation":"i","raft_id":2,"joined":true,"genesis":{"cluster_id":"c","nodes":[`+founder+`]}}`, "names it a founder")
 }
 
 func TestLogWithoutIdentityIsRefused(t *testing.T) {
@@ -71,4 +81,82 @@ func TestNames(t *testing.T) {
 	for _, bad := range []string{"", "a b", "a\n", "\xff", string(make([]byte, 129))} {
 		require.Error(t, CheckName(bad), "%q", bad)
 	}
+}
+
+// A version 1 is a cluster of one, and stays the same cluster.
+func TestIdentityOfVersion1(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "wal"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "node.json"),
+		[]byte(`{"version":1,"cluster_id":"c","name":"n","incarnation":"i"}`), 0o600))
+	d, err := OpenDirectory(dir, "n")
+	require.NoError(t, err)
+	require.NoError(t, d.upgrade("h:1"))
+	upgraded := d.Identity
+	require.NoError(t, d.Close())
+
+	d, err = OpenDirectory(dir, "")
+	require.NoError(t, err)
+	require.Equal(t, upgraded, d.Identity)
+	require.Equal(t, "c", d.Identity.ClusterID)
+	require.Equal(t, uint64(1), d.Identity.RaftID)
+	require.Equal(t, "h:1", d.Identity.Genesis.Nodes[0].Addr)
+	require.NoError(t, d.upgrade("other:1"), "nothing to do any more")
+	require.Equal(t, upgraded, d.Identity)
+	require.NoError(t, d.Close())
+}
+
+// The states of a directory survive it, in the format that the golden file shows.
+func TestIdentityStates(t *testing.T) {
+	dir := t.TempDir()
+	d, err := OpenDirectory(dir, "b")
+	require.NoError(t, err)
+	again := func() {
+		t.Helper()
+		before := d.Identity
+		require.NoError(t, d.Close())
+		d, err = OpenDirectory(dir, "")
+		require.NoError(t, err)
+		require.Equal(t, before, d.Identity)
+	}
+	g, err := newGenesis("c", []Seen{{"b", d.Identity.Incarnation, "h2:1"}, {"a", "i", "h1:1"}})
+	require.NoError(t, err)
+	require.NoError(t, d.promise(g))
+	again()
+	require.NoError(t, d.abandon())
+	again()
+	require.Nil(t, d.Identity.Pending)
+	require.NoError(t, d.promise(g))
+	require.NoError(t, d.enter(2, false, g))
+	again()
+	require.Equal(t, uint64(2), d.Identity.RaftID)
+	require.NoError(t, d.Close())
+}
+
+func TestLogWithoutClusterIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	d, err := OpenDirectory(dir, "a")
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "wal"), 0o700))
+	_, err = OpenDirectory(dir, "a")
+	require.ErrorContains(t, err, "older than the log")
+}
+
+func TestIdentityGolden(t *testing.T) {
+	g, err := newGenesis("cluster-1", []Seen{{"b", "inc-b", "h2:4000"}, {"a", "inc-a", "h1:4000"}})
+	require.NoError(t, err)
+	id := Identity{Version: identityVersion, Name: "b", Incarnation: "inc-b", ClusterID: "cluster-1", RaftID: 2, Genesis: g}
+	data, err := encodeIdentity(&id)
+	require.NoError(t, err)
+	file := filepath.Join("testdata", "node.v2.json")
+	if *update {
+		require.NoError(t, os.WriteFile(file, data, 0o600))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(data))
+	back, err := decodeIdentity(want)
+	require.NoError(t, err)
+	require.Equal(t, id, back)
 }

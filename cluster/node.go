@@ -133,7 +133,9 @@ func (n *Node) Stream(id []byte) (*shard.Context, shard.Code) { return n.Context
 
 // Remote is httpd.Router: a connection to a node that has a replica of id's shard and serves the stream that open
 // describes. The caller closes it.
-func (n *Node) Remote(id []byte, open []byte) (net.Conn, shard.Code) { return nil, shard.CodeUnavailable }
+func (n *Node) Remote(id []byte, open []byte) (net.Conn, shard.Code) {
+	return nil, shard.CodeUnavailable
+}
 
 // AppendStatus is httpd.Router: it appends the JSON of GET /v1/cluster to dst.
 func (n *Node) AppendStatus(dst []byte) []byte { return append(dst, `{}`...) }
