@@ -62,7 +62,7 @@ type Config struct {
 	Node   Node        // may be nil until Start
 
 	// Serve answers a Call of node from: it appends the answer to dst. req is valid during the call only. It may
-	// block; at most serveMax run at once.
+	// block; at most serveMax run at once. Left out, these three answer nothing.
 	Serve func(from uint64, kind uint8, req, dst []byte) []byte
 	// ServeStream runs a stream that node from opened with OpenStream. open and c are its own; c is closed when it returns.
 	ServeStream func(from uint64, open []byte, c net.Conn)

@@ -1,0 +1,60 @@
+package peer
+
+import "time"
+
+const (
+	// sweepEvery is how exact the timeouts of calls are.
+	sweepEvery = 50 * time.Millisecond
+	// pingEvery is how often each end of a connection says that it is there. Heartbeats come more often on the control lane, but
+	// only from leaders.
+	pingEvery = 500 * time.Millisecond
+	// aliveFor is how long a node that says nothing is still believed alive: three pings lost in a row, and some.
+	aliveFor = 2 * time.Second
+	// silentMax is when a connection on which nothing came is given up as half open: the other node is cut off, stopped, or
+	// lost its power. Beyond aliveFor, so that a long pause does not also cost the connections.
+	silentMax = 3 * time.Second
+	// writeStall is when a connection that takes no bytes is given up. A megabyte that takes longer is no link for a cluster.
+	writeStall = 10 * time.Second
+)
+
+// housekeep is the one goroutine that looks at the clock: timeouts of calls, pings, connections that went silent.
+func (t *Transport) housekeep() {
+	defer t.group.Done()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	var sessions []*session
+	for {
+		select {
+		case <-tick.C:
+		case <-t.ctx.Done():
+			t.snapshots.report(t)
+			return
+		}
+		now := t.cfg.Now().UnixNano()
+		for _, p := range t.view.Load().peers {
+			sessions = p.sessions(sessions[:0])
+			for _, s := range sessions {
+				s.check(now)
+			}
+		}
+		clear(sessions)
+		t.snapshots.report(t)
+	}
+}
+
+// check looks after one session.
+func (s *session) check(now int64) {
+	if s.dialed && s.lane == laneData {
+		s.calls.sweep(s, now)
+	}
+	if now-s.pinged >= int64(pingEvery) {
+		s.pinged = now
+		s.ping()
+	}
+	if now-s.heard.Load() > int64(silentMax) {
+		s.fail(errSilent)
+	}
+	if w := s.writing.Load(); w != 0 && now-w > int64(writeStall) {
+		s.fail(errStalled)
+	}
+}

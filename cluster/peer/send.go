@@ -1,0 +1,72 @@
+package peer
+
+import "fastpaca/raft"
+
+// frameSoftMax is when a frame of messages is closed and another begun: the receiver's memory comes in such pieces.
+const frameSoftMax = 256 << 10
+
+// laneOf says what must not wait behind appends: whatever an election depends on. A snapshot's message goes with its
+// file (SendSnapshot), and never by itself.
+func laneOf(m *raft.Message) lane {
+	switch m.Type {
+	case raft.MsgAppend, raft.MsgAppendResp:
+		return laneData
+	case raft.MsgSnapshot:
+		return laneBulk
+	}
+	return laneControl
+}
+
+// Send sends what can be sent and drops the rest: what has no connection, or no room in its queue. msgs and their Entries
+// slices are used during the call only. It does not block. All messages of one call to one node travel in one frame per lane.
+func (t *Transport) Send(msgs []raft.Message) {
+	sent := 0
+	for _, p := range t.view.Load().peers {
+		sent += p.send(msgs, laneControl, p.control.session.Load())
+		sent += p.send(msgs, laneData, p.data.session.Load())
+		if sent == len(msgs) {
+			return
+		}
+	}
+	t.counters.nowhere.Add(uint64(len(msgs) - sent)) // for nodes that are no peers (any more), and snapshots
+}
+
+// send takes care of the messages to p on lane l, and returns how many these are.
+func (p *peer) send(msgs []raft.Message, l lane, s *session) (n int) {
+	first := -1
+	for i := range msgs {
+		if msgs[i].To == p.ID && laneOf(&msgs[i]) == l {
+			if first < 0 {
+				first = i
+			}
+			n++
+		}
+	}
+	if n == 0 {
+		return 0
+	}
+	c := &p.t.counters.lanes[l]
+	if s == nil || s.begin() != nil {
+		c.dropped.Add(uint64(n))
+		return n
+	}
+	before := len(s.buf)
+	at := before
+	b := beginFrame(s.buf, kindMessages)
+	for i := first; i < len(msgs); i++ {
+		m := &msgs[i]
+		if m.To != p.ID || laneOf(m) != l {
+			continue
+		}
+		if len(b)-at > frameSoftMax {
+			b = endFrame(b, at)
+			at = len(b)
+			b = beginFrame(b, kindMessages)
+		}
+		b = appendMessage(b, m)
+	}
+	s.buf = endFrame(b, at)
+	s.end(before)
+	c.messagesOut.Add(uint64(n))
+	return n
+}
