@@ -9,13 +9,18 @@ import (
 )
 
 // serveCluster answers GET /v1/cluster: who the nodes are, who leads which shard, and who is behind, as this node
-// sees it. A node alone is a cluster of one: all shards have one replica, here.
+// sees it. In a cluster that is the Router's to say (its AppendStatus shows all members); a server without one is a
+// cluster of one: all shards have one replica, here.
 //
 //	{"node":"n1","version":"1.0.0","ready":true,
 //	 "nodes":[{"name":"n1","address":"10.0.0.1:4000","self":true,"ready":true,"replicas":256,"leading":256}],
 //	 "shards":{"count":256,"with_leader":256,"max_lag":0},
 //	 "leaders":[{"shard":0,"leader":"n1","replicas":["n1"],"term":2,"applied":17,"lag":0}, ...]}
 func (s *Server) serveCluster(ctx *fasthttp.RequestCtx, _ *work) {
+	if s.router != nil {
+		endBody(ctx, s.router.AppendStatus(beginBody(ctx, fasthttp.StatusOK)))
+		return
+	}
 	st := s.store.Status()
 	ready, reason := s.store.Ready()
 	endBody(ctx, s.appendCluster(beginBody(ctx, fasthttp.StatusOK), &st, ready, reason))

@@ -29,10 +29,12 @@ var (
 	errUnauthorized         = &apiError{401, "unauthorized", ""}
 	errContextNotFound      = &apiError{404, "context_not_found", ""}
 	errNotFound             = &apiError{404, "not_found", ""}
+	errNodeNotFound         = &apiError{404, "node_not_found", ""}
 	errMethodNotAllowed     = &apiError{405, "method_not_allowed", ""}
 	errRequestTimeout       = &apiError{408, "request_timeout", ""}
 	errConflict             = &apiError{409, "conflict", ""}
 	errContextTombstoned    = &apiError{409, "context_tombstoned", ""}
+	errDrainRefused         = &apiError{409, "drain_refused", ""}
 	errKeyReused            = &apiError{409, "idempotency_key_reused", ""}
 	errPayloadTooLarge      = &apiError{413, "payload_too_large", ""}
 	errUnsupportedMediaType = &apiError{415, "unsupported_media_type", ""}

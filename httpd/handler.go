@@ -79,7 +79,7 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
 		writeError(ctx, errUnauthorized, unauthorizedMessage)
 		return
 	}
-	if route == routeNone || w.forwarded && !route.forwardable() {
+	if route == routeNone || route == routePeer && s.cfg.Peer == nil || w.forwarded && !route.forwardable() {
 		writeError(ctx, errNotFound, "there is nothing at this path; /openapi.json lists what there is")
 		return
 	}
@@ -92,6 +92,10 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
 	}
 	if rawID != nil {
 		id, ok := decodeID(&w.decoded, rawID)
+		if !ok && (route == routeDrain || route == routeUndrain) {
+			writeError(ctx, errNodeNotFound, noSuchNode)
+			return
+		}
 		if !ok {
 			writeError(ctx, errInvalidContextID, "a context id is 1 to 255 bytes of UTF-8 without control characters and without /; percent-encode the rest")
 			return
@@ -117,6 +121,8 @@ func (s *Server) handler(r route, method []byte) handlerFunc {
 			return (*Server).serveStream
 		case routeEvents:
 			return (*Server).serveEvents
+		case routePeer:
+			return (*Server).servePeer
 		}
 		return getHandler(r)
 	case fasthttp.MethodHead:
@@ -127,6 +133,10 @@ func (s *Server) handler(r route, method []byte) handlerFunc {
 			return (*Server).serveAppend
 		case routeCompact:
 			return (*Server).serveCompact
+		case routeDrain:
+			return (*Server).serveDrain
+		case routeUndrain:
+			return (*Server).serveUndrain
 		}
 	case fasthttp.MethodPut:
 		if r == routeContext {

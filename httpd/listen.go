@@ -161,11 +161,14 @@ type conn struct {
 
 	read, write lazyDeadline
 	direct      atomic.Bool // deadlines go to the connection at once: it belongs to a stream
+	peer        atomic.Bool // another node's: its bytes are not a client's
 }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.l.s.metrics.bytesIn.Add(n)
+	if !c.peer.Load() {
+		c.l.s.metrics.bytesIn.Add(n)
+	}
 	return n, err
 }
 
@@ -175,7 +178,9 @@ func (c *conn) Write(b []byte) (int, error) {
 	}
 	n, err := c.Conn.Write(b)
 	c.write.at.Store(0)
-	c.l.s.metrics.bytesOut.Add(n)
+	if !c.peer.Load() {
+		c.l.s.metrics.bytesOut.Add(n)
+	}
 	return n, err
 }
 

@@ -20,6 +20,9 @@ const (
 	routeStream
 	routeEvents
 	routeCluster
+	routeDrain
+	routeUndrain
+	routePeer
 	routeHealthLive
 	routeHealthReady
 	routeMetrics
@@ -42,6 +45,9 @@ var routes = [routeCount]struct {
 	routeStream:      {"/v1/contexts/{id}/stream", "GET"},
 	routeEvents:      {"/v1/contexts/{id}/events", "GET"},
 	routeCluster:     {"/v1/cluster", "GET, HEAD"},
+	routeDrain:       {"/v1/cluster/nodes/{name}/drain", "POST"},
+	routeUndrain:     {"/v1/cluster/nodes/{name}/undrain", "POST"},
+	routePeer:        {"/internal/peer", "GET"},
 	routeHealthLive:  {"/health/live", "GET, HEAD"},
 	routeHealthReady: {"/health/ready", "GET, HEAD"},
 	routeMetrics:     {"/metrics", "GET, HEAD"},
@@ -61,6 +67,7 @@ const maxID = 255
 const (
 	apiPrefix      = "/v1/"
 	contextsPrefix = "/v1/contexts/"
+	nodesPrefix    = "/v1/cluster/nodes/"
 )
 
 // isAPI says whether a request target wants the API key.
@@ -69,7 +76,7 @@ func isAPI(path []byte) bool {
 }
 
 // match finds the route of a raw path, as it stands in the request line without the query. id is the
-// context id, still percent-encoded: a slash in it has to be written %2F to get here, and is refused later.
+// context id, or the node's name, still percent-encoded: a slash in it has to be written %2F to get here, and is refused later.
 func match(path []byte) (r route, id []byte) {
 	if rest, ok := bytes.CutPrefix(path, []byte(contextsPrefix)); ok {
 		id, sub, deeper := bytes.Cut(rest, []byte("/"))
@@ -94,7 +101,19 @@ func match(path []byte) (r route, id []byte) {
 		}
 		return routeNone, nil
 	}
+	if rest, ok := bytes.CutPrefix(path, []byte(nodesPrefix)); ok {
+		name, sub, _ := bytes.Cut(rest, []byte("/"))
+		switch string(sub) {
+		case "drain":
+			return routeDrain, name
+		case "undrain":
+			return routeUndrain, name
+		}
+		return routeNone, nil
+	}
 	switch string(path) {
+	case "/internal/peer":
+		return routePeer, nil
 	case "/health/live":
 		return routeHealthLive, nil
 	case "/health/ready":

@@ -1,0 +1,92 @@
+package httpd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const peerHead = "GET /internal/peer HTTP/1.1\r\nHost: x\r\nUpgrade: fastpaca-peer\r\nConnection: Upgrade\r\n\r\n"
+
+// TestPeerUpgrade: the connection is the peer's, from the first byte behind the request on, which may have come with
+// it; and it can be closed while somebody reads from it.
+func TestPeerUpgrade(t *testing.T) {
+	checkGoroutines(t)
+	closed := make(chan error, 1)
+	g := newRig(t, func(cfg *Config) {
+		cfg.APIKey = "key" // peers have something better
+		cfg.Peer = func(c net.Conn) {
+			line, err := bufio.NewReader(c).ReadString('\n')
+			if err == nil {
+				_, err = io.WriteString(c, strings.ToUpper(line))
+			}
+			if err != nil {
+				closed <- err
+				return
+			}
+			read := make(chan error, 1)
+			go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
+			time.AfterFunc(10*time.Millisecond, func() { c.Close() })
+			closed <- <-read
+		}
+	})
+	c := g.dial()
+	_, err := io.WriteString(c, peerHead+"hello\n")
+	require.NoError(t, err)
+	r := bufio.NewReader(c)
+	a, err := readAnswer(r, "GET")
+	require.NoError(t, err)
+	require.Equal(t, 101, a.status)
+	require.Equal(t, "fastpaca-peer", a.header.Get("Upgrade"))
+	require.Equal(t, "Upgrade", a.header.Get("Connection"))
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HELLO\n", line)
+	require.Error(t, <-closed)
+	_, err = r.ReadByte()
+	require.ErrorIs(t, err, io.EOF)
+}
+
+func TestPeerRefusals(t *testing.T) {
+	g := newRig(t, func(cfg *Config) { cfg.Peer = func(net.Conn) { t.Error("a connection that did not ask for it") } })
+	g.refused(400, "invalid_request", "GET", "/internal/peer", "")
+	g.refused(400, "invalid_request", "GET", "/internal/peer", "", "Upgrade: websocket", "Connection: Upgrade")
+	g.refused(400, "invalid_request", "GET", "/internal/peer", "", "Upgrade: fastpaca-peer")
+	g.refused(405, "method_not_allowed", "POST", "/internal/peer", "")
+	newRig(t).refused(404, "not_found", "GET", "/internal/peer", "", "Upgrade: fastpaca-peer", "Connection: Upgrade")
+	newRig(t).refused(404, "not_found", "POST", "/internal/peer", "")
+}
+
+// TestPeersDoNotHoldUpShutdown: it takes as long as clients' requests, and then cuts what is left.
+func TestPeersDoNotHoldUpShutdown(t *testing.T) {
+	checkGoroutines(t)
+	gone := make(chan struct{})
+	g := newRig(t, func(cfg *Config) {
+		cfg.Peer = func(c net.Conn) {
+			defer close(gone)
+			_, _ = io.Copy(io.Discard, c)
+		}
+	})
+	c := g.dial()
+	_, err := io.WriteString(c, peerHead)
+	require.NoError(t, err)
+	_, err = readAnswer(bufio.NewReader(c), "GET")
+	require.NoError(t, err)
+	before := g.s.metrics.bytesIn.Get()
+	_, err = c.Write(bytes.Repeat([]byte("x"), 1000))
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithTimeout(context.Background(), testWait)
+	defer cancel()
+	require.NoError(t, g.s.Shutdown(ctx))
+	require.ErrorIs(t, <-g.done, ErrServerClosed)
+	<-gone
+	require.Equal(t, before, g.s.metrics.bytesIn.Get(), "what peers send is not from clients")
+}
