@@ -102,29 +102,33 @@ func parseFrame(b []byte, limit int) (kind byte, body []byte, n, need int, err e
 	return f[8], f[frameHeader:], total, 0, nil
 }
 
-// readFrame reads exactly one frame from r into buf's memory, or into new memory where that is too small. It is for
-// the slow paths, where somebody else may read from r next.
-func readFrame(r io.Reader, buf []byte, limit int) (kind byte, body []byte, err error) {
-	if cap(buf) < frameHeader {
-		buf = make([]byte, 0, 512)
+// readFrame reads exactly one frame from r. It is for the slow paths, where somebody else may read from r next. mem, if
+// not nil, is memory for it, grown where it is too small: body is then valid until the next call.
+func readFrame(r io.Reader, mem *[]byte, limit int) (kind byte, body []byte, err error) {
+	var own []byte
+	if mem == nil {
+		mem = &own
 	}
-	buf = buf[:frameHeader]
-	if _, err := io.ReadFull(r, buf); err != nil {
+	if cap(*mem) < frameHeader {
+		*mem = make([]byte, 512)
+	}
+	b := (*mem)[:frameHeader]
+	if _, err := io.ReadFull(r, b); err != nil {
 		return 0, nil, err
 	}
-	kind, body, n, need, err := parseFrame(buf, limit)
+	kind, body, n, need, err := parseFrame(b, limit)
 	for err == nil && n == 0 {
 		// As much again as has arrived, and not what the length says.
-		have := len(buf)
+		have := len(b)
 		more := min(need, max(2*have, 64<<10))
-		if cap(buf) < more {
-			buf = append(make([]byte, 0, more), buf...)
+		if cap(*mem) < more {
+			*mem = append(make([]byte, 0, more), b...)
 		}
-		buf = buf[:more]
-		if _, err := io.ReadFull(r, buf[have:]); err != nil {
+		b = (*mem)[:more]
+		if _, err := io.ReadFull(r, b[have:]); err != nil {
 			return 0, nil, unexpected(err)
 		}
-		kind, body, n, need, err = parseFrame(buf, limit)
+		kind, body, n, need, err = parseFrame(b, limit)
 	}
 	return kind, body, err
 }

@@ -27,7 +27,6 @@ func (t *Transport) housekeep() {
 		select {
 		case <-tick.C:
 		case <-t.ctx.Done():
-			t.snapshots.report(t)
 			return
 		}
 		now := t.cfg.Now().UnixNano()

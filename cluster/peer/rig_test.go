@@ -220,3 +220,15 @@ func connected(t testing.TB, rigs ...*rig) {
 func ask(r *rig, addr string) (Hello, []byte, error) {
 	return r.tr.Ask(context.Background(), addr, []byte("who are you"))
 }
+
+// dialThrough wraps what is dialed.
+func dialThrough(wrap func(net.Conn) net.Conn) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, addr string) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(c), nil
+	}
+}

@@ -208,5 +208,6 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	t.pool.close()
 	t.group.Wait()
+	t.snapshots.report(t)
 	return nil
 }

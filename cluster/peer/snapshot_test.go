@@ -1,0 +1,305 @@
+package peer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"fastpaca/raft"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fileOf returns n bytes, which compress or do not.
+func fileOf(n int, compressible bool) []byte {
+	b := make([]byte, n)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		if b[i] = byte(rnd.Uint32()); compressible {
+			b[i] = "abcd    "[b[i]%8]
+		}
+	}
+	return b
+}
+
+func snapshotMessage(group uint32, to uint64) raft.Message {
+	return raft.Message{Type: raft.MsgSnapshot, Group: group, From: 1, To: to, Term: 9, Snapshot: &raft.SnapshotMeta{
+		Index: 70, Term: 8, Conf: raft.Conf{Voters: []uint64{1, 2}},
+	}}
+}
+
+// serveFile makes r's snapshots have these contents, at an index newer than asked for.
+func (r *rig) serveFile(file []byte) {
+	r.open = func(group uint32, index uint64) (raft.SnapshotMeta, int64, io.ReadCloser, error) {
+		return raft.SnapshotMeta{Index: index + 7, Term: 8, Conf: raft.Conf{Voters: []uint64{1, 2}, Learners: []uint64{3}}},
+			int64(len(file)), io.NopCloser(bytes.NewReader(file)), nil
+	}
+}
+
+func (r *rig) reported() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.reports...)
+}
+
+func TestSnapshotArrives(t *testing.T) {
+	for _, compressible := range []bool{true, false} {
+		for _, size := range []int{0, 1, chunkSize, 3*chunkSize + 17, 12 * chunkSize} {
+			t.Run(fmt.Sprintf("%d/%v", size, compressible), func(t *testing.T) {
+				file := fileOf(size, compressible)
+				type arrived struct {
+					m raft.Message
+					b []byte
+				}
+				got := make(chan arrived, 1)
+				a, b := newRig(t, 1, nil), newRig(t, 2, nil)
+				a.serveFile(file)
+				b.receive = func(m raft.Message, r io.Reader) error {
+					all, err := io.ReadAll(r)
+					got <- arrived{m, all}
+					return err
+				}
+				a.start(a, b)
+				b.start(a, b)
+				a.tr.SendSnapshot(snapshotMessage(5, 2))
+				x := <-got
+				require.True(t, bytes.Equal(file, x.b))
+				want := snapshotMessage(5, 2)
+				want.Snapshot = &raft.SnapshotMeta{Index: 77, Term: 8, Conf: raft.Conf{Voters: []uint64{1, 2}, Learners: []uint64{3}}}
+				require.Equal(t, want, x.m)
+				eventually(t, "a report", func() bool { return len(a.reported()) > 0 })
+				require.Equal(t, []string{"5 to 2: true"}, a.reported())
+				var s Stats
+				a.tr.Stats(&s)
+				if compressible && size > 10 {
+					require.Less(t, s.SnapshotBytesOut, uint64(size))
+				}
+			})
+		}
+	}
+}
+
+// TestSnapshotFailures: whatever fails, the leader is told once, and the follower's reader never ends with io.EOF.
+func TestSnapshotFailures(t *testing.T) {
+	file := fileOf(5*chunkSize, false)
+	readAll := func(m raft.Message, r io.Reader) error { _, err := io.ReadAll(r); return err }
+	for _, c := range []struct {
+		name string
+		edit func(a, b *rig)
+	}{
+		{"no such snapshot", func(a, b *rig) { a.open = nil }},
+		{"no peer", func(a, b *rig) { a.tr.SetPeers(nil) }},
+		{"nobody listens", func(a, b *rig) { b.ln.Close() }},
+		{"refused at once", func(a, b *rig) { b.receive = func(raft.Message, io.Reader) error { return errors.New("no") } }},
+		{"refused after the whole", func(a, b *rig) {
+			b.receive = func(_ raft.Message, r io.Reader) error { _, _ = io.ReadAll(r); return errors.New("damaged") }
+		}},
+		{"file shorter than said", func(a, b *rig) {
+			open := a.open
+			a.open = func(g uint32, i uint64) (raft.SnapshotMeta, int64, io.ReadCloser, error) {
+				meta, size, r, err := open(g, i)
+				return meta, size + 1, r, err
+			}
+		}},
+		{"file that does not read", func(a, b *rig) {
+			open := a.open
+			a.open = func(g uint32, i uint64) (raft.SnapshotMeta, int64, io.ReadCloser, error) {
+				meta, size, r, err := open(g, i)
+				bad := io.MultiReader(io.LimitReader(r, 3*chunkSize), iotest.ErrReader(errors.New("rot")))
+				return meta, size, io.NopCloser(bad), err
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, b := newRig(t, 1, nil), newRig(t, 2, nil)
+			a.serveFile(file)
+			var ends []error
+			b.receive = func(m raft.Message, r io.Reader) error {
+				err := readAll(m, r)
+				b.mu.Lock()
+				ends = append(ends, err)
+				b.mu.Unlock()
+				return err
+			}
+			a.start(a, b)
+			b.start(a, b)
+			c.edit(a, b)
+			a.tr.SendSnapshot(snapshotMessage(5, 2))
+			eventually(t, "a report", func() bool { return len(a.reported()) > 0 })
+			time.Sleep(20 * time.Millisecond)
+			require.Equal(t, []string{"5 to 2: false"}, a.reported())
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for _, err := range ends {
+				require.Error(t, err)
+			}
+		})
+	}
+}
+
+// cutter passes on a number of bytes of a dialed connection, and then cuts it.
+type cutter struct {
+	net.Conn
+	left *atomic.Int64
+}
+
+func (c *cutter) Write(b []byte) (int, error) {
+	if left := c.left.Add(-int64(len(b))); left < 0 {
+		n, _ := c.Conn.Write(b[:max(0, int64(len(b))+left)])
+		c.Conn.Close()
+		return n, net.ErrClosed
+	}
+	return c.Conn.Write(b)
+}
+
+// TestSnapshotCutAnywhere cuts the transfer at every chunk, and within: the receiver gets an error, the sender reports once, and
+// the next attempt arrives whole.
+func TestSnapshotCutAnywhere(t *testing.T) {
+	file := fileOf(6*chunkSize+99, false)
+	var left atomic.Int64
+	var armed atomic.Bool
+	a := newRig(t, 1, func(r *rig, c *Config) {
+		c.Dial = dialThrough(func(c net.Conn) net.Conn {
+			if armed.Load() {
+				return &cutter{c, &left}
+			}
+			return c
+		})
+		c.SnapshotBytesPerSecond = -1
+	})
+	b := newRig(t, 2, nil)
+	a.serveFile(file)
+	var mu sync.Mutex
+	var ends []error
+	var whole int
+	b.receive = func(m raft.Message, r io.Reader) error {
+		all, err := io.ReadAll(r)
+		mu.Lock()
+		defer mu.Unlock()
+		ends = append(ends, err)
+		if err == nil && bytes.Equal(all, file) {
+			whole++
+		}
+		return err
+	}
+	a.start(a, b)
+	b.start(a, b)
+	connected(t, a, b)
+	armed.Store(true) // from now on only bulk connections are dialed
+	reports := 0
+	for at := int64(0); at < int64(len(file))+chunkSize; at += chunkSize / 2 {
+		left.Store(at)
+		a.tr.SendSnapshot(snapshotMessage(5, 2))
+		reports++
+		eventually(t, "a report", func() bool { return len(a.reported()) == reports })
+	}
+	left.Store(1 << 40)
+	a.tr.SendSnapshot(snapshotMessage(5, 2))
+	eventually(t, "a report", func() bool { return len(a.reported()) == reports+1 })
+	require.Equal(t, "5 to 2: true", a.reported()[reports])
+	eventually(t, "all readers to end", func() bool { return b.tr.snapshots.receiving() == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	good := 0
+	for _, err := range ends {
+		if err == nil {
+			good++
+		}
+	}
+	require.Equal(t, good, whole, "a reader that ends well has read all of it")
+	require.Greater(t, len(ends), 8)
+	require.Less(t, good, len(ends))
+}
+
+func (s *snapshots) receiving() int { s.mu.Lock(); defer s.mu.Unlock(); return s.in }
+
+// TestHeartbeatsPassSnapshots: while a snapshot takes all that the bulk lane may, heartbeats and calls go through.
+func TestHeartbeatsPassSnapshots(t *testing.T) {
+	file := fileOf(64*chunkSize, false)
+	during := make(chan struct{})
+	finish := make(chan struct{})
+	a, b := newRig(t, 1, func(_ *rig, c *Config) { c.SnapshotBytesPerSecond = -1 }), newRig(t, 2, nil)
+	a.serveFile(file)
+	b.receive = func(m raft.Message, r io.Reader) error {
+		if _, err := io.ReadFull(r, make([]byte, 8*chunkSize)); err != nil {
+			return err
+		}
+		close(during)
+		<-finish // the window is full, and the leader blocked
+		_, err := io.ReadAll(r)
+		return err
+	}
+	a.start(a, b)
+	b.start(a, b)
+	connected(t, a, b)
+	a.tr.SendSnapshot(snapshotMessage(5, 2))
+	<-during
+	a.tr.Send(sampleMessages(1, 2))
+	eventually(t, "messages", func() bool { return len(b.messages()) == len(sampleMessages(1, 2)) })
+	_, err := a.tr.Call(2, 1, []byte("x"), nil, 5*time.Second)
+	require.NoError(t, err)
+	require.Empty(t, a.reported())
+	close(finish)
+	eventually(t, "a report", func() bool { return len(a.reported()) == 1 })
+	require.Equal(t, []string{"5 to 2: true"}, a.reported())
+}
+
+// TestSnapshotsAreBounded: what is too much at a time is refused or waits, and each is reported once.
+func TestSnapshotsAreBounded(t *testing.T) {
+	var now, most atomic.Int64
+	b := newRig(t, 9, nil)
+	b.receive = func(m raft.Message, r io.Reader) error {
+		most.Store(max(most.Load(), now.Add(1)))
+		defer now.Add(-1)
+		_, err := io.ReadAll(r)
+		time.Sleep(5 * time.Millisecond)
+		return err
+	}
+	var senders []*rig
+	for id := range uint64(4) {
+		a := newRig(t, id+1, nil)
+		a.serveFile([]byte("small"))
+		senders = append(senders, a)
+	}
+	all := append([]*rig{b}, senders...)
+	for _, r := range all {
+		r.start(all...)
+	}
+	const each = 20
+	for _, a := range senders {
+		for g := range uint32(each) {
+			a.tr.SendSnapshot(snapshotMessage(g, 9))
+		}
+	}
+	for _, a := range senders {
+		eventually(t, "all reports", func() bool { return len(a.reported()) == each })
+	}
+	require.LessOrEqual(t, most.Load(), int64(snapshotsInMax))
+	for range snapshotQueueMax + 10 {
+		senders[0].tr.SendSnapshot(snapshotMessage(1, 9))
+	}
+	eventually(t, "all reports", func() bool { return len(senders[0].reported()) == each+snapshotQueueMax+10 })
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	p.init(1 << 20)
+	now := time.Unix(1000, 0)
+	total := time.Duration(0)
+	for range 100 {
+		total = max(total, p.reserve(chunkSize, now))
+	}
+	// 100 chunks of a quarter of a megabyte, the last after all others but the burst.
+	require.InDelta(t, (99*0.25 - 0.5), total.Seconds(), 0.05)
+	require.LessOrEqual(t, p.reserve(1, now.Add(time.Hour)), time.Duration(0))
+	p.init(1 << 40)
+	require.Positive(t, p.perByte)
+}
