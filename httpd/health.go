@@ -16,7 +16,7 @@ func (s *Server) serveHealthReady(ctx *fasthttp.RequestCtx, _ *work) {
 	if ok, why := s.store.Ready(); !ok {
 		status, reason = "starting", why
 	}
-	if s.draining.Load() {
+	if s.leaving.Load() || s.draining.Load() {
 		status, reason = "stopping", "shutdown"
 	}
 	if status == "" {

@@ -95,7 +95,7 @@ func newMetrics(s *Server) *Metrics {
 	set := metrics.NewSet()
 	m := &Metrics{
 		set: set, extra: s.cfg.Metrics, log: s.cfg.Logger,
-		ready:    func() bool { ok, _ := s.store.Ready(); return ok && !s.draining.Load() },
+		ready:    func() bool { ok, _ := s.store.Ready(); return ok && !s.leaving.Load() && !s.draining.Load() },
 		build:    `fastpaca_build_info{version=` + labelValue(s.cfg.Version) + `,node=` + labelValue(s.cfg.NodeName) + `}`,
 		accepted: set.NewCounter("fastpaca_http_connections_total"),
 		bytesIn:  set.NewCounter("fastpaca_http_received_bytes_total"),

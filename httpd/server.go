@@ -102,6 +102,7 @@ type Server struct {
 	work     sync.Pool   // *work
 	frames   sync.Pool   // *frames, of requests that are forwarded
 	contexts sync.Pool   // *fasthttp.RequestCtx, of requests that were forwarded to this node
+	leaving  atomic.Bool // set once, by Leave: not ready any more
 	draining atomic.Bool // set once, by Shutdown
 
 	mu        sync.Mutex
@@ -166,6 +167,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	return err
 }
+
+// Leave makes /health/ready answer 503 from now on, while everything else goes on: load balancers turn away, and
+// the node has time to hand over what it leads before Shutdown.
+func (s *Server) Leave() { s.leaving.Store(true) }
 
 // Shutdown stops accepting, closes streams with a close frame (1001), lets requests under way finish,
 // and closes what is left when ctx ends. The Store must stay open until it returns.

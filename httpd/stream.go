@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -238,3 +239,6 @@ func (set *streamSet) recycle(b *[]byte) {
 		set.bufs.Put(b)
 	}
 }
+
+// ServeRemoteStream is the other end of Router.Remote.
+func (s *Server) ServeRemoteStream(open []byte, c net.Conn) {}

@@ -3,13 +3,14 @@ package main
 import (
 	"io"
 
+	"fastpaca/cluster"
 	"fastpaca/httpd"
 	"fastpaca/shard"
 	"fastpaca/wal"
 )
 
 // writeMetrics renders what the node and its log count. The series of HTTP and streams are httpd's own.
-func writeMetrics(w io.Writer, node *shard.Node) {
+func writeMetrics(w io.Writer, node *cluster.Node) {
 	var s shard.Stats
 	node.Stats(&s)
 	m := &httpd.MetricsWriter{W: w}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 
 	"fastpaca/cluster"
+	"fastpaca/cluster/peer"
 	"fastpaca/httpd"
 	"fastpaca/shard"
 	"fastpaca/tokenize"
@@ -46,8 +48,8 @@ func server(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serve is one life of a node: directory, recovery, listening, and the way back in the opposite order, so
-// that nothing answers for what is closed already.
+// serve is one life of a node: directory, address, recovery, cluster, listening, and the way back in the opposite
+// order, so that nothing answers for what is closed already.
 func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	say := log.Func()
 	if cfg.memoryBytes == 0 {
@@ -58,6 +60,10 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
+	acceptTLS, dialTLS, err := clusterTLS(cfg)
+	if err != nil {
+		return err
+	}
 	dir, err := cluster.OpenDirectory(cfg.dataDir, cfg.nodeName)
 	if err != nil {
 		return fmt.Errorf("FASTPACA_RAFT_DATA_DIR: %w", err)
@@ -68,19 +74,16 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	if err != nil {
 		return fmt.Errorf("FASTPACA_LISTEN: %w", err)
 	}
-	// The token tables take as long to build as a small log takes to read.
-	counted := make(chan *tokenize.Counter, 1)
-	var countErr error
-	go func() {
-		var c *tokenize.Counter
-		c, countErr = tokenize.New(cfg.estimator)
-		counted <- c
-	}()
+	cfg.advertise = advertise(cfg, ln.Addr(), ownAddresses(), net.DefaultResolver.LookupHost)
+	counted := countInBackground(cfg.estimator)
 	recovered := collectForRecovery()
-	node, err := shard.Open(nodeOptions(cfg, log))
+	node, err := cluster.Open(clusterOptions(cfg, dir, dialTLS, log))
 	recovered()
 	counter := <-counted
-	if err = errors.Join(err, countErr); err != nil {
+	if err = errors.Join(err, counter.err); err != nil {
+		if node != nil {
+			err = errors.Join(err, node.Close())
+		}
 		return errors.Join(err, ln.Close())
 	}
 	stopPacing := paceCollector(ctx)
@@ -91,25 +94,22 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 		"snapshots", st.Replay.Snapshots, "entries", st.Replay.Entries, "took", st.Replay.Took)
 
 	srv := httpd.New(httpd.Config{
-		Store: node, Counter: counter, NodeName: dir.Identity.Name, Advertise: cfg.advertised(ln.Addr()), Version: version,
+		Store: node, Router: node, Peer: node.ServePeer,
+		Counter: counter.Counter, NodeName: dir.Identity.Name, Advertise: cfg.advertise, Version: version,
 		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
 		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node) },
 	})
+	node.SetHandlers(srv.ServeForwarded, srv.ServeRemoteStream)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	say(httpd.LevelInfo, "listening", "serving", "address", ln.Addr().String(), "node", dir.Identity.Name,
+	go func() { served <- srv.Serve(peer.SniffTLS(ln, acceptTLS)) }()
+	say(httpd.LevelInfo, "listening", "serving", "address", ln.Addr().String(), "advertise", cfg.advertise, "node", dir.Identity.Name,
 		"data_dir", cfg.dataDir, "version", version, "gomaxprocs", runtime.GOMAXPROCS(0))
 
 	select {
 	case err = <-served:
 		err = fmt.Errorf("listener: %w", err)
 	case <-ctx.Done():
-		say(httpd.LevelInfo, "stopping", "finishing what is under way")
-		bounded, cancel := context.WithTimeout(context.Background(), cfg.shutdownWait)
-		if serr := srv.Shutdown(bounded); serr != nil {
-			say(httpd.LevelWarn, "shutdown_incomplete", "connections were cut", "error", serr.Error())
-		}
-		cancel()
+		stop(cfg, srv, node, say)
 	}
 	if cerr := node.Close(); cerr != nil {
 		err = errors.Join(err, cerr)
@@ -118,6 +118,45 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 		say(httpd.LevelInfo, "stopped", "every acknowledged write is on disk")
 	}
 	return err
+}
+
+// stop hands the node's leaderships to others and then finishes what clients are waiting for, all within
+// FASTPACA_SHUTDOWN_TIMEOUT_MS. Half of that is the hand-over's at most: whoever is connected comes second, not last.
+func stop(cfg *settings, srv *httpd.Server, node *cluster.Node, say httpd.LogFunc) {
+	say(httpd.LevelInfo, "stopping", "handing over, then finishing what is under way")
+	srv.Leave()
+	bounded, cancel := context.WithTimeout(context.Background(), cfg.shutdownWait)
+	defer cancel()
+	half, enough := context.WithTimeout(bounded, cfg.shutdownWait/2)
+	node.HandOver(half)
+	enough()
+	if err := srv.Shutdown(bounded); err != nil {
+		say(httpd.LevelWarn, "shutdown_incomplete", "connections were cut", "error", err.Error())
+	}
+}
+
+// counting is a token counter, or why there is none.
+type counting struct {
+	*tokenize.Counter
+	err error
+}
+
+// countInBackground builds the token tables, which takes as long as a small log takes to read.
+func countInBackground(estimator string) <-chan counting {
+	counted := make(chan counting, 1)
+	go func() {
+		c, err := tokenize.New(estimator)
+		counted <- counting{c, err}
+	}()
+	return counted
+}
+
+func clusterOptions(cfg *settings, dir *cluster.Directory, dialTLS *tls.Config, log *httpd.Logger) cluster.Options {
+	opt := nodeOptions(cfg, log)
+	return cluster.Options{
+		Dir: dir, Shard: opt, Advertise: cfg.advertise, Seeds: cfg.seeds, Size: cfg.clusterSize, Secret: []byte(cfg.clusterSecret),
+		TLS: dialTLS, Grace: cfg.clusterGrace, Version: version, Logf: opt.Logf,
+	}
 }
 
 func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
@@ -168,14 +207,6 @@ func levelOf(event string) httpd.Level {
 // commandSlack is what encoding adds to a request body at most: 14 bytes a message, 1000 messages, their
 // per-part digests, the id.
 const commandSlack = 1 << 20
-
-// advertised is the address that others are told.
-func (s *settings) advertised(listen net.Addr) string {
-	if s.advertise != "" {
-		return s.advertise
-	}
-	return listen.String()
-}
 
 // profile writes a CPU profile to path until stop is called; nothing without a path.
 func profile(path string) (stop func() error, err error) {

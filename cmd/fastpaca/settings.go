@@ -40,10 +40,15 @@ type settings struct {
 	walHardBytes   int64
 	snapshotBytes  int64
 
-	// Parsed and refused, or without effect, until they work.
-	clusterSeed   string
+	seeds         []string // host:port
 	clusterSize   int
 	clusterSecret string
+	clusterGrace  time.Duration
+	tlsCert       string
+	tlsKey        string
+	tlsCA         string
+
+	// Parsed and refused, or without effect, until they work.
 	readMode      string
 	archiver      bool
 	databaseURL   string
@@ -62,9 +67,9 @@ type setting struct {
 	parse func(s *settings, value string) error
 }
 
-// later are the variables of clustering and archiving that only matter once their switch is on.
+// later are the variables of archiving that only matter once it is on.
 var later = map[string]bool{
-	"FASTPACA_CLUSTER_SECRET": true, "DATABASE_URL": true, "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS": true,
+	"DATABASE_URL": true, "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS": true,
 	"FASTPACA_ARCHIVER_BATCH_SIZE": true, "MIGRATE_ON_BOOT": true, "FASTPACA_TAIL_KEEP": true,
 }
 
@@ -76,7 +81,7 @@ func table() []setting {
 	return []setting{
 		{"FASTPACA_LISTEN", "listen", ":4000", "address to serve on, host:port",
 			func(s *settings, v string) error { s.listen = v; return checkAddress(v) }},
-		{"FASTPACA_ADVERTISE", "advertise", "", "address at which other nodes reach this one; default: the listen address",
+		{"FASTPACA_ADVERTISE", "advertise", "", "address at which other nodes reach this one; default: found out (docs/configuration.md)",
 			func(s *settings, v string) error {
 				s.advertise = v
 				if v == "" {
@@ -126,12 +131,20 @@ func table() []setting {
 		{"FASTPACA_CPU_PROFILE", "cpu-profile", "", "file for a CPU profile (pprof) of the whole run; default: no profile",
 			func(s *settings, v string) error { s.cpuProfile = v; return nil }},
 
-		{"FASTPACA_CLUSTER_SEED", "cluster-seed", "", "comma-separated host:port of peers (not available yet)",
-			func(s *settings, v string) error { s.clusterSeed = v; return checkSeeds(v) }},
-		{"FASTPACA_CLUSTER_SIZE", "cluster-size", "3", "nodes that found a cluster (only with seeds)",
+		{"FASTPACA_CLUSTER_SEED", "cluster-seed", "", "comma-separated host:port of the nodes, or of a name that resolves to all of them; default: a cluster of one",
+			func(s *settings, v string) (err error) { s.seeds, err = parseSeeds(v); return err }},
+		{"FASTPACA_CLUSTER_SIZE", "cluster-size", "3", "nodes that found a cluster together (only with seeds)",
 			intSetting(func(s *settings, n int64) { s.clusterSize = int(n) }, 1, 99)},
-		{"FASTPACA_CLUSTER_SECRET", "cluster-secret", "", "what peers prove to one another; default: the API key (only with seeds)",
+		{"FASTPACA_CLUSTER_SECRET", "cluster-secret", "", "what nodes prove to one another; default: the API key",
 			func(s *settings, v string) error { s.clusterSecret = v; return nil }},
+		{"FASTPACA_CLUSTER_GRACE_MS", "cluster-grace-ms", "300000", "how long a node may be away before its replicas move elsewhere",
+			msSetting(func(s *settings, d time.Duration) { s.clusterGrace = d }, 1000, 7*86_400_000)},
+		{"FASTPACA_CLUSTER_TLS_CERT", "cluster-tls-cert", "", "PEM file of this node's certificate: nodes talk TLS to one another, clients may; default: no TLS",
+			func(s *settings, v string) error { s.tlsCert = v; return nil }},
+		{"FASTPACA_CLUSTER_TLS_KEY", "cluster-tls-key", "", "PEM file of its private key",
+			func(s *settings, v string) error { s.tlsKey = v; return nil }},
+		{"FASTPACA_CLUSTER_TLS_CA", "cluster-tls-ca", "", "PEM file of the authority that signed the nodes' certificates; default: the system's",
+			func(s *settings, v string) error { s.tlsCA = v; return nil }},
 		{"FASTPACA_READ_MODE", "read-mode", "readindex", "readindex (lease is not available yet)",
 			func(s *settings, v string) error { s.readMode = v; return oneOf(v, "readindex", "lease") }},
 		{"FASTPACA_ARCHIVER_ENABLED", "archiver-enabled", "false", "archive to cold storage (not available yet)",
@@ -183,18 +196,23 @@ func load(args []string, env func(string) (string, bool), out io.Writer) (s sett
 			notes = append(notes, row.env)
 		}
 	}
+	if s.clusterSecret == "" {
+		s.clusterSecret = s.apiKey
+	}
 	return s, notes, s.refuse()
 }
 
 // refuse stops the start for what this build cannot do yet, rather than run without it in silence.
 func (s *settings) refuse() error {
 	switch {
-	case s.clusterSeed != "":
-		return errors.New("FASTPACA_CLUSTER_SEED (flag --cluster-seed): this build runs a single node; clusters come with a later version: remove the seeds")
+	case (s.tlsCert == "") != (s.tlsKey == ""):
+		return errors.New("FASTPACA_CLUSTER_TLS_CERT and FASTPACA_CLUSTER_TLS_KEY go together: set both or none")
+	case s.tlsCA != "" && s.tlsCert == "":
+		return errors.New("FASTPACA_CLUSTER_TLS_CA does nothing without FASTPACA_CLUSTER_TLS_CERT and FASTPACA_CLUSTER_TLS_KEY: set them too, or remove it")
 	case s.archiver:
 		return errors.New("FASTPACA_ARCHIVER_ENABLED (flag --archiver-enabled): this build has no archiver; it comes with a later version: set it to false (every message stays on this node)")
 	case s.readMode == "lease":
-		return errors.New("FASTPACA_READ_MODE (flag --read-mode): lease is not available yet: use readindex")
+		return errors.New("FASTPACA_READ_MODE (flag --read-mode): leader leases do not exist in this version: use readindex, which asks a quorum and never answers stale")
 	case s.walSoftBytes > s.walHardBytes:
 		return errors.New("FASTPACA_WAL_SOFT_LIMIT_BYTES is above FASTPACA_WAL_HARD_LIMIT_BYTES: raise the hard limit or lower the soft one")
 	case s.walHardBytes < 4*s.segmentBytes:
@@ -272,16 +290,22 @@ func checkAddress(v string) error {
 	return nil
 }
 
-func checkSeeds(v string) error {
-	if v == "" {
-		return nil
+// parseSeeds reads a comma-separated list of host:port.
+func parseSeeds(v string) (seeds []string, err error) {
+	if strings.TrimSpace(v) == "" {
+		return nil, nil
 	}
 	for _, seed := range strings.Split(v, ",") {
-		if err := checkAddress(strings.TrimSpace(seed)); err != nil {
-			return err
+		seed = strings.TrimSpace(seed)
+		if err := checkAddress(seed); err != nil {
+			return nil, err
 		}
+		if host, _, _ := net.SplitHostPort(seed); host == "" {
+			return nil, fmt.Errorf("%q names no host", seed)
+		}
+		seeds = append(seeds, seed)
 	}
-	return nil
+	return seeds, nil
 }
 
 func checkKey(v string) error {

@@ -28,6 +28,37 @@ func TestDefaultsAreTheSeeds(t *testing.T) {
 	require.Equal(t, 5000, s.archiverBatch)
 	require.Equal(t, 1000, s.tailKeep)
 	require.Equal(t, 3, s.clusterSize)
+	require.Empty(t, s.seeds)
+	require.Equal(t, 5*time.Minute, s.clusterGrace)
+}
+
+func TestClusterSettings(t *testing.T) {
+	s, notes, err := loadWith(nil, map[string]string{"FASTPACA_CLUSTER_SEED": "fastpaca.internal:4000, 10.0.0.2:4000,[::1]:4000", "FASTPACA_API_KEY": "key"})
+	require.NoError(t, err)
+	require.Empty(t, notes)
+	require.Equal(t, []string{"fastpaca.internal:4000", "10.0.0.2:4000", "[::1]:4000"}, s.seeds)
+	require.Equal(t, "key", s.clusterSecret, "the API key, where nothing else is set")
+	s, _, err = loadWith([]string{"--cluster-secret", "other", "--cluster-grace-ms", "2000"}, map[string]string{"FASTPACA_API_KEY": "key"})
+	require.NoError(t, err)
+	require.Equal(t, "other", s.clusterSecret)
+	require.Equal(t, 2*time.Second, s.clusterGrace)
+}
+
+func TestTLSSettingsGoTogether(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		_, _, err := loadWith(args, nil)
+		require.ErrorContains(t, err, want)
+	}
+	f("FASTPACA_CLUSTER_TLS_KEY", "--cluster-tls-cert", "a.pem")
+	f("FASTPACA_CLUSTER_TLS_CERT", "--cluster-tls-key", "a.pem")
+	f("FASTPACA_CLUSTER_TLS_CA", "--cluster-tls-ca", "a.pem")
+	_, _, err := clusterTLS(&settings{tlsCert: "nothing.pem", tlsKey: "nothing.pem"})
+	require.ErrorContains(t, err, "FASTPACA_CLUSTER_TLS_CERT")
+	accept, dial, err := clusterTLS(&settings{})
+	require.NoError(t, err)
+	require.Nil(t, accept)
+	require.Nil(t, dial)
 }
 
 func TestFlagBeatsEnvironmentBeatsDefault(t *testing.T) {
@@ -59,6 +90,8 @@ func TestBadValuesNameTheVariable(t *testing.T) {
 	f("MIGRATE_ON_BOOT", "perhaps", "true or false")
 	f("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "5s", "whole number")
 	f("FASTPACA_CLUSTER_SEED", "a:1,b", "host:port")
+	f("FASTPACA_CLUSTER_SEED", ":4000", "no host")
+	f("FASTPACA_CLUSTER_GRACE_MS", "5m", "whole number")
 }
 
 func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
@@ -68,9 +101,8 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, env)
 		require.ErrorContains(t, err, want)
 	}
-	f("FASTPACA_CLUSTER_SEED", "fastpaca.internal:4000", "single node")
 	f("FASTPACA_ARCHIVER_ENABLED", "true", "no archiver")
-	f("FASTPACA_READ_MODE", "lease", "not available")
+	f("FASTPACA_READ_MODE", "lease", "do not exist")
 }
 
 func TestSettingsWithoutEffectAreNoted(t *testing.T) {
