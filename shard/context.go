@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"sync/atomic"
+
 	"fastpaca/ring"
 )
 
@@ -17,6 +19,8 @@ type Context struct {
 
 	log  ring.Log[Ext]
 	subs subscribers
+
+	replaced atomic.Bool // see Replaced
 
 	keys  *keyRing  // writer only; nil until the first keyed append
 	clean cleanMark // writer only; see policy_skip.go

@@ -11,47 +11,107 @@ import (
 // entryOverhead is about what the WAL adds to an entry's data; it only steers when snapshots are due.
 const entryOverhead = 48
 
-// group is one shard on this node: its consensus, its state machine, and what waits between the two.
+// group is one raft group on this node: its consensus, its state machine, and what waits between the two.
 // Everything but the atomics belongs to the loop.
 type group struct {
 	id      uint32
 	loop    *loop
 	raft    *raft.Group
-	machine *Machine
+	machine *Machine  // nil for the placement group
+	place   Placement // its state machine; nil for shards
 	pending pending
+	reads   readQueue
+	waits   []*readWait // for the state machine to get somewhere
 	dirty   bool
-	unsaved int // hard states on their way to the disk. Until they are there the group's clock stands still: on a
+	stopped bool // diverged: takes part in nothing any more
+	unsaved int  // hard states on their way to the disk. Until they are there the group's clock stands still: on a
 	// full or hanging disk every election would only queue one more vote
-	lastMs int64 // newest time given to a command of this shard
+	lastMs     int64 // newest time given to a command of this shard
+	campaignAt int64 // tick at which to look for another leader; 0: the election timeout decides
+	retireAt   int64 // tick at which to stop leading for good, the disk hanging; 0: it does not
+	oldApplied uint64
 
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began
 	snap                 snapState
+	incoming             *received // the snapshot that raft is about to be told of
 
-	serving    atomic.Bool // leads alone, with an entry of its term applied: reads need no round
+	// live is machine, for readers.
+	live atomic.Pointer[Machine]
+	// serving: leads, is the only voter and has an entry of its term applied: reads need no round.
+	serving    atomic.Bool
+	leads      atomic.Bool
+	member     atomic.Bool // of the newest membership
+	leaderNow  atomic.Uint64
 	appliedNow atomic.Uint64
 	termNow    atomic.Uint64
 	stateBytes atomic.Int64
 }
 
-// publishRole makes what readers need to know of raft visible to them.
+// publishRole makes what others need to know of raft visible to them.
 //
 // A sole voter that leads and has applied an entry of its own term serves linearizable reads by itself:
-// nobody else can commit anything, and everything committed before its term is applied below that entry.
+// nobody else can commit anything, and everything committed before its term is applied below that entry. A
+// membership with a second voter is in force when it is appended; this runs in the same drive and before any message
+// of it leaves the node, so that serving ends before anybody else can vote on anything.
 func (g *group) publishRole() {
-	term := g.raft.Term()
-	g.termNow.Store(term)
+	term, leads := g.raft.Term(), g.raft.IsLeader() && !g.stopped
+	if g.termNow.Load() != term {
+		g.termNow.Store(term)
+	}
 	g.appliedNow.Store(g.applied)
-	g.serving.Store(g.raft.IsLeader() && g.appliedTerm == term)
+	if serves := leads && g.appliedTerm == term && g.raft.SoleVoter(); g.serving.Load() != serves {
+		g.serving.Store(serves)
+	}
+	if g.leads.Load() != leads {
+		g.leads.Store(leads)
+	}
+	if in := g.raft.Member() && !g.stopped; g.member.Load() != in {
+		g.member.Store(in)
+	}
+	leader := g.raft.Leader()
+	if g.stopped {
+		leader = 0
+	}
+	if g.leaderNow.Load() != leader {
+		g.leaderNow.Store(leader)
+		g.loop.node.leaders.changed()
+	}
 }
 
-// codeOfPropose says what the client is told about a proposal that raft did not take. Nothing was written
+// apply runs one command through the state machine.
+func (g *group) apply(index uint64, cmd []byte, res *Result) error {
+	if g.place == nil {
+		return g.machine.Apply(index, cmd, res)
+	}
+	code, err := g.place.Apply(index, cmd)
+	*res = Result{Code: code}
+	return err
+}
+
+// bytes estimates the memory of the state.
+func (g *group) bytes() int64 {
+	if g.machine == nil {
+		return 0
+	}
+	return g.machine.Bytes()
+}
+
+// setMachine puts m in the place of the state that was, for the loop and for readers.
+func (g *group) setMachine(m *Machine) {
+	m.OnPublish(g.loop.node.hub.changed)
+	g.machine = m
+	g.live.Store(m)
+	g.lastMs = max(g.lastMs, m.LastMs())
+}
+
+// codeOfPropose says what the caller is told about a proposal that raft did not take. Nothing was written
 // in any of these cases.
-func codeOfPropose(err error) Code {
+func (n *Node) codeOfPropose(err error) Code {
 	var notLeader *raft.NotLeaderError
 	switch {
-	case errors.As(err, &notLeader):
-		return CodeUnavailable
+	case errors.As(err, &notLeader), errors.Is(err, raft.ErrTransferring):
+		return n.notLeader()
 	case errors.Is(err, raft.ErrUncommittedFull):
 		return CodeOverloaded
 	case errors.Is(err, raft.ErrTooLarge):
@@ -61,9 +121,26 @@ func codeOfPropose(err error) Code {
 	}
 }
 
+// notLeader is the answer where this node does not lead. Without a transport nobody else could, so that there is no
+// point in looking further.
+func (n *Node) notLeader() Code {
+	if n.opt.Transport == nil {
+		return CodeUnavailable
+	}
+	return CodeNotLeader
+}
+
+// groupName is how operators know the group.
+func groupName(id uint32) string {
+	if id == PlacementGroup {
+		return "the placement group"
+	}
+	return fmt.Sprintf("shard %d", id)
+}
+
 // fatalApply is the error that stops a node which meets a log entry it does not understand. Skipping it
 // would let this replica's state differ from the others' for ever.
 func fatalApply(id uint32, index uint64, err error) error {
-	return fmt.Errorf("shard %d cannot apply the log entry at index %d: %w; the entry was written by a newer version or is damaged: "+
-		"start the version that wrote it, or restore this node's data directory from a replica", id, index, err)
+	return fmt.Errorf("%s cannot apply the log entry at index %d: %w; the entry was written by a newer version or is damaged: "+
+		"start the version that wrote it, or restore this node's data directory from a replica", groupName(id), index, err)
 }

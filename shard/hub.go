@@ -53,6 +53,19 @@ func (h *hub) run() {
 	}
 }
 
+// step does what run does, once. False: nobody waits. For nodes without goroutines.
+func (h *hub) step() bool {
+	h.mu.Lock()
+	batch := h.waiting
+	h.waiting = nil
+	clear(h.queued)
+	h.mu.Unlock()
+	for _, c := range batch {
+		c.WakeSubscribers()
+	}
+	return len(batch) > 0
+}
+
 func (h *hub) signal() {
 	select {
 	case h.wake <- struct{}{}:

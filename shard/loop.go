@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -13,10 +14,11 @@ import (
 // loop is the only writer of the shards that belong to it: no lock in raft, none in apply. It sleeps
 // until there is mail, and handles all of it in one pass:
 //
-//  1. what the WAL made durable: own match, commit, apply, answer (first, because somebody waits for it);
-//  2. requests: stamp, propose;
+//  1. what the WAL made durable and what other nodes say: match, commit, apply, answer (first, because somebody waits
+//     for it);
+//  2. requests: stamp, propose; reads join a round;
 //  3. ticks: elections, heartbeats, deadlines;
-//  4. everything that became ready goes to the WAL as one batch.
+//  4. everything that became ready goes to the WAL as one batch, and to the transport in one call.
 //
 // Nothing in a pass blocks: no disk, no network, no lock that is held across either.
 //
@@ -35,14 +37,18 @@ type loop struct {
 	now    int64    // ticks since the start
 	clock  func() int64
 
-	mail  mail
-	ready raft.Ready
-	batch *batch
-	free  []*batch
-	res   Result // of entries that nobody here waits for
-	lost  func(proposal)
-	late  func(*Request)
-	done  chan struct{}
+	mail    mail
+	ready   raft.Ready
+	batch   *batch
+	free    []*batch
+	out     []raft.Message // for other nodes, at the end of the pass
+	entries []raft.Entry   // of out
+	res     Result         // of entries that nobody here waits for
+	peers   []raft.PeerStatus
+	lost    func(proposal)
+	late    func(*Request)
+	release func(bytes int)
+	done    chan struct{}
 }
 
 // batch is one submission to the WAL with the marks to hand back to raft when it is durable.
@@ -64,9 +70,10 @@ func newLoop(n *Node) *loop {
 	l.lost = func(x proposal) {
 		n.inflight.Add(-int64(x.bytes))
 		if x.req != nil {
-			x.req.fail(CodeUnavailable)
+			x.req.fail(n.notLeader())
 		}
 	}
+	l.release = func(bytes int) { n.inflight.Add(-int64(bytes)) }
 	l.late = func(r *Request) { n.stats.timeouts.Add(1); r.fail(CodeTimeout) }
 	return l
 }
@@ -86,6 +93,7 @@ func (l *loop) run(stop <-chan struct{}) {
 		case <-stop:
 			l.token.Lock()
 			l.pass()
+			l.abandon()
 			l.token.Unlock()
 			return
 		}
@@ -96,7 +104,7 @@ func (l *loop) run(stop <-chan struct{}) {
 // if nobody else is at it, otherwise by the loop. Mail that comes during the pass finds the mailbox empty again
 // and brings its own wake.
 func (l *loop) wake(alone bool) {
-	if !alone || !l.token.TryLock() {
+	if !alone || l.node.opt.Manual || !l.token.TryLock() {
 		l.box.signal()
 		return
 	}
@@ -130,9 +138,15 @@ func (l *loop) pass() {
 	for _, b := range l.mail.durable {
 		l.persisted(b.Tag.(*batch))
 	}
+	for i := range l.mail.messages {
+		l.step(&l.mail.messages[i])
+	}
 	l.drive() // before the new requests: those whose entries are durable have waited longest
 	for _, f := range l.mail.control {
 		f()
+	}
+	for _, w := range l.mail.reads {
+		l.read(w)
 	}
 	if len(l.mail.requests) > 0 {
 		now := l.clock()
@@ -146,6 +160,7 @@ func (l *loop) pass() {
 	l.mail.reset()
 	l.drive()
 	l.submit()
+	l.flush() // after submit: the disk works while the messages are encoded
 }
 
 // persisted hands the marks of a durable batch back to raft.
@@ -176,12 +191,14 @@ func (l *loop) recycle(b *batch) {
 // whatever the clock does.
 func (l *loop) propose(r *Request, now int64) {
 	g := r.group
-	g.lastMs = max(g.lastMs, now)
-	StampTime(r.Cmd, g.lastMs)
+	if g.place == nil {
+		g.lastMs = max(g.lastMs, now)
+		StampTime(r.Cmd, g.lastMs)
+	}
 	index, term, err := g.raft.Propose(raft.KindNormal, l.arena.copy(r.Cmd))
 	if err != nil {
 		l.node.inflight.Add(-int64(len(r.Cmd)))
-		r.fail(codeOfPropose(err))
+		r.fail(l.node.codeOfPropose(err))
 		return
 	}
 	r.deadline = l.now + l.node.timeoutTicks
@@ -189,116 +206,17 @@ func (l *loop) propose(r *Request, now int64) {
 	l.touch(g)
 }
 
+// abandon answers what still waits when the loop ends. Nobody will come back to it.
+func (l *loop) abandon() {
+	for _, g := range l.groups {
+		g.abandonReads(CodeShuttingDown)
+		g.pending.abandon(math.MaxUint64, 0, l.late, l.release)
+	}
+}
+
 func (l *loop) touch(g *group) {
 	if !g.dirty {
 		g.dirty = true
 		l.dirty = append(l.dirty, g)
 	}
-}
-
-// tick advances the clocks of all groups and answers requests whose time is up.
-func (l *loop) tick() {
-	l.now++
-	for _, g := range l.groups {
-		if g.unsaved == 0 {
-			g.raft.Tick()
-		}
-		if g.pending.size > 0 {
-			g.pending.expire(l.now, l.late)
-		}
-		if g.raft.HasReady() {
-			l.touch(g)
-		}
-		g.maybeSnapshot()
-	}
-}
-
-// drive takes what raft has ready: entries and state go into the batch for the WAL, committed entries are
-// applied and their requests answered.
-func (l *loop) drive() {
-	for len(l.dirty) > 0 {
-		g := l.dirty[len(l.dirty)-1]
-		l.dirty[len(l.dirty)-1] = nil
-		l.dirty = l.dirty[:len(l.dirty)-1]
-		g.dirty = false
-		for g.raft.HasReady() {
-			g.raft.Ready(&l.ready)
-			l.persist(g, &l.ready)
-			l.apply(g, l.ready.Committed)
-		}
-		g.publishRole()
-	}
-}
-
-// persist adds what must reach the disk to the batch.
-func (l *loop) persist(g *group, rd *raft.Ready) {
-	if !rd.MustSync {
-		return
-	}
-	b := l.current()
-	if rd.StateChanged {
-		g.unsaved++
-		b.wal.State(g.id, wal.HardState{Term: rd.HardState.Term, Vote: rd.HardState.Vote, Commit: rd.HardState.Commit})
-	}
-	for i := range rd.Entries {
-		e := &rd.Entries[i]
-		b.wal.Entry(g.id, rd.HardState.Commit, wal.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Kind), Data: e.Data})
-		g.logBytes += int64(len(e.Data)) + entryOverhead
-	}
-	b.marks = append(b.marks, batchMark{group: g, mark: rd.Mark, state: rd.StateChanged})
-}
-
-// apply runs committed entries through the state machine, in order, and answers those that wait.
-func (l *loop) apply(g *group, entries []raft.Entry) {
-	if len(entries) == 0 {
-		return
-	}
-	for i := range entries {
-		e := &entries[i]
-		ours, waits := g.pending.take(e.Index, e.Term, l.lost)
-		res := &l.res
-		if ours.req != nil {
-			res = &ours.req.Result
-		}
-		if e.Kind == raft.KindNormal {
-			if err := g.machine.Apply(e.Index, e.Data, res); err != nil {
-				l.node.fatal(fatalApply(g.id, e.Index, err))
-				return
-			}
-		}
-		g.applied, g.appliedTerm = e.Index, e.Term
-		if waits {
-			l.node.inflight.Add(-int64(ours.bytes))
-			if ours.req != nil {
-				ours.req.finish()
-			}
-		}
-	}
-	g.raft.Applied(g.applied)
-}
-
-// current returns the batch that this pass fills.
-func (l *loop) current() *batch {
-	if l.batch == nil {
-		if n := len(l.free); n > 0 {
-			l.batch = l.free[n-1]
-			l.free[n-1] = nil
-			l.free = l.free[:n-1]
-		} else {
-			l.batch = &batch{wal: wal.NewBatch(l.durable)}
-			l.batch.wal.Tag = l.batch
-		}
-	}
-	return l.batch
-}
-
-// submit gives the pass's batch to the WAL, which answers through the mailbox.
-func (l *loop) submit() {
-	if l.batch == nil {
-		return
-	}
-	b := l.batch
-	l.batch = nil
-	b.alone = l.alone
-	l.node.wal.Submit(b.wal)
 }

@@ -3,26 +3,28 @@ package shard
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"fastpaca/raft"
 	"fastpaca/wal"
 )
 
-// Node runs the 256 shards of one process: their loops, their common log, their snapshots. It is a value
-// built from Options; several can live in one process as long as each has a directory of its own.
+// Node runs this process's part in all groups, the 256 shards and the placement group: their loops, their common log,
+// their snapshots. It is a value built from Options; several can live in one process as long as each has a directory of
+// its own.
 type Node struct {
 	opt          Options
 	wal          *wal.WAL
 	loops        []*loop
-	groups       [Shards]*group
+	groups       [groupCount]*group // the last is nil where there is no Placement
 	snaps        *snapshotter
+	fetcher      fetcher
+	receiving    chan struct{} // one token for each snapshot that may be received at a time
 	hub          *hub
+	leaders      leaders
 	stats        stats
+	stalled      atomic.Bool  // the disk hangs; looked at once per tick
 	inflight     atomic.Int64 // bytes of commands between Do and apply
 	timeoutTicks int64
 	stop         chan struct{}
@@ -33,95 +35,16 @@ type Node struct {
 	replay       ReplayStats
 }
 
-// tickInterval is the grain of elections, heartbeats and request deadlines.
-const tickInterval = 50 * time.Millisecond
-
-const (
-	electionTicks  = 20 // 1 s without a leader before a campaign
-	heartbeatTicks = 2  // 100 ms
-)
-
-// Options configure a Node. The zero value of a field means its default.
-type Options struct {
-	Dir string // data directory; required
-	FS  wal.FS // default: the operating system's
-
-	ID        uint64                       // raft id of this node, never 0; default 1
-	Genesis   func(group uint32) raft.Conf // the membership that group was founded with, empty where this node joined later; default: ID alone
-	Transport Transport                    // default: none, this node has no peers
-	Placement Placement                    // state machine of PlacementGroup; default: none, the group is not driven
-
-	ElectionTicks  int // least time without a leader before a campaign, in ticks of 50 ms; default 12
-	HeartbeatTicks int // default 2
-
-	// Manual: no goroutine runs after Open; the owner calls StepLoops, StepWAL, StepSnapshots and TickAll, all from
-	// one goroutine, and uses Submit. Equal inputs in equal order then give equal outputs.
-	Manual bool
-
-	Loops          int           // default GOMAXPROCS/2, at least 1
-	RequestTimeout time.Duration // how long a write may wait for its quorum; default 5 s
-	InflightBytes  int64         // commands between arrival and apply, all shards; default 32 MiB; past it: overloaded
-	MemoryBytes    int64         // message bytes held in memory; past it appends answer storage_full; default: no limit
-
-	MaxCommandBytes int // largest command; default 9 MiB, room for a body of 8 MiB; at most InflightBytes and about SegmentBytes/2
-
-	SegmentBytes  int64 // of the WAL; default 64 MiB
-	WALSoftBytes  int64 // live log that asks for snapshots; default 1 GiB
-	WALHardBytes  int64 // live log past which appends answer storage_full; default 16 GiB
-	SnapshotBytes int64 // least log of a shard before a snapshot of it is due; default 4 MiB
-
-	NowMs func() int64 // wall clock in milliseconds since 1970; default the system's
-	Rand  func() uint64
-	Fatal func(error)                        // the node cannot go on; must not return in the product; default panic
-	Logf  func(event string, keyvals ...any) // lifecycle log; default silent
-}
-
-func (o *Options) setDefaults() {
-	setDefault(&o.FS, wal.OS())
-	// Half of the processors: the other half parses, counts and answers. With two loops on two processors the
-	// same load cost 7% more processor time (PERF.md): twice the wake-ups, batches half as large.
-	setDefault(&o.Loops, max(1, runtime.GOMAXPROCS(0)/2))
-	setDefault(&o.RequestTimeout, 5*time.Second)
-	setDefault(&o.InflightBytes, 32<<20)
-	setDefault(&o.MaxCommandBytes, 9<<20)
-	setDefault(&o.SegmentBytes, 64<<20)
-	setDefault(&o.WALSoftBytes, 1<<30)
-	setDefault(&o.WALHardBytes, 16<<30)
-	setDefault(&o.SnapshotBytes, 4<<20)
-	if o.NowMs == nil {
-		o.NowMs = func() int64 { return time.Now().UnixMilli() }
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Uint64
-	}
-	if o.Fatal == nil {
-		o.Fatal = func(err error) { panic(err) }
-	}
-	if o.Logf == nil {
-		o.Logf = func(string, ...any) {}
-	}
-	// What is in flight must fit into the room that the WAL keeps back when the disk is full.
-	o.InflightBytes = min(o.InflightBytes, o.SegmentBytes/2)
-	// What could never be taken is too large, and not an overload; and the WAL holds no record of more than half a segment.
-	o.MaxCommandBytes = int(min(int64(o.MaxCommandBytes), o.InflightBytes, o.SegmentBytes/2-walEntryOverhead))
-}
-
-// walEntryOverhead is no less than what the WAL's record adds to an entry's data (wal.MaxEntryBytes).
-const walEntryOverhead = 64
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
 // Open recovers the node's state from its directory (newest snapshot of each shard, then the log) and
 // starts its loops. It returns when every shard has been asked to elect itself; Ready says when they serve.
 // Errors name the file, and the offset where there is one: a node never guesses about damaged data.
 func Open(opt Options) (*Node, error) {
 	opt.setDefaults()
-	n := &Node{opt: opt, stop: make(chan struct{}), timeoutTicks: int64((opt.RequestTimeout + tickInterval - 1) / tickInterval)}
+	n := &Node{
+		opt: opt, stop: make(chan struct{}), timeoutTicks: ticksOf(opt.RequestTimeout),
+		receiving: make(chan struct{}, receivesMax),
+	}
+	n.fetcher.init(n)
 	n.hub = newHub()
 	for range opt.Loops {
 		n.loops = append(n.loops, newLoop(n))
@@ -135,66 +58,106 @@ func Open(opt Options) (*Node, error) {
 }
 
 func (n *Node) start() {
+	for _, l := range n.loops {
+		l.box.do(l.begin)
+	}
+	if n.opt.Manual {
+		return
+	}
 	go n.hub.run()
 	go n.snaps.run()
+	go n.fetcher.run()
 	for _, l := range n.loops {
 		go l.run(n.stop)
-		l.box.do(func() {
-			for _, g := range l.groups {
-				if g.snap.index > g.snap.covered {
-					g.cutLog()
-				}
-				g.raft.Campaign()
-				l.touch(g)
-			}
-		})
 	}
 	n.ticker.Add(1)
-	go n.tick()
+	go n.ticks()
 }
 
-func (n *Node) tick() {
+// begin is a loop's first work. A group of one elects itself; in any other, three nodes that start together and all
+// campaign at once would only take votes away from one another.
+func (l *loop) begin() {
+	for _, g := range l.groups {
+		if g.snap.index > g.snap.covered {
+			g.cutLog()
+		}
+		if g.raft.SoleVoter() {
+			g.raft.Campaign()
+		}
+		l.touch(g)
+	}
+}
+
+func (n *Node) ticks() {
 	defer n.ticker.Done()
 	t := time.NewTicker(tickInterval)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			for _, l := range n.loops {
-				l.box.tick()
-			}
-			n.wal.ScaleSoftLimit(n.stats.stateBytes.Load())
+			n.tick()
 		case <-n.stop:
 			return
 		}
 	}
 }
 
+// tick looks at the disk and gives every loop a tick.
+func (n *Node) tick() {
+	n.stalled.Store(n.wal.Stalled() > diskStall)
+	for _, l := range n.loops {
+		l.box.tick()
+	}
+	n.wal.ScaleSoftLimit(n.stats.stateBytes.Load())
+}
+
 // fatal reports an error after which this process must not go on, once.
 func (n *Node) fatal(err error) { n.fatalOnce.Do(func() { n.opt.Fatal(err) }) }
 
-// Do takes the command in r through the log of the shard and blocks until its outcome is known or its
+// Do takes the command in r through the log of the group and blocks until its outcome is known or its
 // time is up; r.Result then holds the answer. It waits at most RequestTimeout plus one tick.
 //
 // With CodeTimeout the command may still be applied later; with every other failure nothing was written.
-func (n *Node) Do(shard uint32, r *Request) {
-	g := n.groups[shard]
+// CodeNotLeader: another node leads the group.
+func (n *Node) Do(group uint32, r *Request) {
+	r.then = nil
+	if n.enter(group, r) {
+		<-r.done
+	}
+}
+
+// Submit is Do without waiting: r.Done(r) is called when the outcome is known, by the loop, or before Submit returns
+// if the request is refused at once. It must not block.
+func (n *Node) Submit(group uint32, r *Request) {
+	r.then = r.Done
+	if !n.enter(group, r) {
+		r.Done(r)
+	}
+}
+
+// enter leaves r with its loop. False: it is refused and r.Result says why.
+func (n *Node) enter(group uint32, r *Request) bool {
+	g := n.group(group)
+	if g == nil {
+		r.Result.Code = CodeUnavailable
+		return false
+	}
 	code, alone := n.admit(len(r.Cmd))
 	if code != CodeOK {
 		r.Result.Code = code
-		return
+		return false
 	}
 	r.group = g
 	code, first := g.loop.box.request(r)
 	if code != CodeOK {
 		n.inflight.Add(-int64(len(r.Cmd)))
 		r.Result.Code = code
-		return
+		return false
 	}
 	if first {
 		g.loop.wake(alone)
 	}
-	<-r.done
+	return true
 }
 
 // admit takes size bytes out of the node's budget, or says why there is no room. alone: nothing else is under way.
@@ -217,46 +180,25 @@ func (n *Node) admit(size int) (code Code, alone bool) {
 	return CodeOK, now == int64(size)
 }
 
-// Read fills v with the state of a context, linearizably: what it shows is no older than any write
-// acknowledged before the call.
-//
-// A group of one voter that leads and has committed in its term needs no round to know that: nobody else
-// can have committed anything, and a write is applied before it is acknowledged.
-func (n *Node) Read(id []byte, v *View) Code {
-	c, code := n.Context(id)
-	if code == CodeOK {
-		c.View(v)
-	}
-	return code
-}
+// diskStall is how long the disk may leave a write unanswered before the node says that it is not ready and gives its
+// leaderships away. A healthy disk under load answers within a tenth of it; clients wait 2.5 s for a leader.
+const diskStall = 2 * time.Second
 
-// Context returns the live context for streaming from it. The same guarantee as Read.
-func (n *Node) Context(id []byte) (*Context, Code) {
-	g := n.groups[Of(id)]
-	if !g.serving.Load() {
-		return nil, CodeUnavailable
-	}
-	c := g.machine.Lookup(id)
-	if c == nil {
-		return nil, CodeNotFound
-	}
-	return c, CodeOK
-}
-
-// stallReady is how long the disk may leave a write unanswered before the node says that it is not ready.
-const stallReady = 2 * time.Second
-
-// Ready says whether every shard serves, and if not, why.
+// Ready says whether every group that this node is a member of has a leader, so that this node can serve requests for
+// it or say who does, and if not, why.
 func (n *Node) Ready() (bool, string) {
 	if n.closing.Load() {
 		return false, "shutting_down"
 	}
 	for _, g := range n.groups {
-		if !g.serving.Load() {
+		if g == nil || !g.member.Load() || g.serving.Load() {
+			continue
+		}
+		if g.leaderNow.Load() == 0 || n.opt.Transport == nil {
 			return false, "raft_sync"
 		}
 	}
-	if n.wal.Stalled() > stallReady {
+	if n.wal.Stalled() > diskStall {
 		return false, "disk_stalled"
 	}
 	return true, ""
@@ -271,6 +213,19 @@ func (n *Node) Close() error {
 	for _, l := range n.loops {
 		l.box.close()
 	}
+	if n.opt.Manual {
+		n.finish()
+	} else {
+		n.shutdown()
+	}
+	if err := n.wal.Close(); err != nil {
+		return fmt.Errorf("closing the log: %w", err)
+	}
+	return nil
+}
+
+// shutdown ends the goroutines.
+func (n *Node) shutdown() {
 	// Every request is answered within its timeout: by its outcome, or by the tick.
 	for deadline := time.Now().Add(n.opt.RequestTimeout + 2*tickInterval); n.inflight.Load() > 0; {
 		if time.Now().After(deadline) {
@@ -285,9 +240,6 @@ func (n *Node) Close() error {
 	for _, l := range n.loops {
 		<-l.done
 	}
+	<-n.fetcher.done
 	n.hub.close()
-	if err := n.wal.Close(); err != nil {
-		return fmt.Errorf("closing the log: %w", err)
-	}
-	return nil
 }

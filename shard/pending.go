@@ -74,3 +74,21 @@ func (p *pending) expire(now int64, late func(*Request)) {
 		x.req = nil
 	}
 }
+
+// abandon answers every request that was proposed in a term before limit: this node does not lead that term any more, so
+// that nobody here will see to it that the entry commits. It may commit all the same. The slots stay, with what they
+// hold of the budget, but for those at the front whose entries are on disk up to stable: what is left of them is in the
+// log's memory only, and goes when the next leader's log is here, whenever that is.
+func (p *pending) abandon(limit, stable uint64, unknown func(*Request), release func(bytes int)) {
+	for i := range p.size {
+		x := p.at(i)
+		if x.term < limit && x.req != nil {
+			unknown(x.req)
+			x.req = nil
+		}
+	}
+	for p.size > 0 && p.at(0).term < limit && p.at(0).index <= stable {
+		release(p.at(0).bytes)
+		p.pop()
+	}
+}

@@ -14,15 +14,23 @@ import (
 // recovered is what one shard's snapshot and log add up to while the log is being read.
 type recovered struct {
 	id      uint32
-	machine *Machine
+	self    uint64    // this node
+	machine *Machine  // nil for the placement group
+	place   Placement // nil for shards
 	state   wal.HardState
+
+	snapConf raft.Conf         // membership at the snapshot, or that of the founding
+	confs    []raft.ConfRecord // of entries between it and applied
+	conf     raft.Conf         // the newest in the log so far, committed or not
 
 	snapIndex, snapTerm  uint64
 	applied, appliedTerm uint64
 	cut                  uint64 // the log's own word of where it was cut
 
-	// solo: this node is the only voter. Then whatever stands in its log is committed: nobody else can
-	// overwrite it, and the election that follows would commit all of it anyway.
+	// solo: this node is the only voter of conf. Then whatever stands in its log is committed: nobody else can
+	// overwrite it, and the election that follows would commit all of it anyway. An entry that brings another voter in
+	// ends that with itself, since it needs their votes; one that makes this node the only voter begins it with itself:
+	// being durable here it has its quorum.
 	solo bool
 
 	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
@@ -43,37 +51,63 @@ func (r *recovered) entry(commit uint64, e wal.Entry) {
 	if r.err != nil || e.Index <= r.applied {
 		return // under the snapshot, or a copy-forward of what has been applied
 	}
+	if e.Term < r.appliedTerm {
+		return // left over from a log that a snapshot replaced, and the crash came before the WAL heard of it (raft.Restored)
+	}
 	if live := r.tail[r.head:]; len(live) > 0 && e.Index <= live[len(live)-1].Index {
 		// A new leader overwrote the end of the log. Only what was not committed can be overwritten.
 		if e.Index < live[0].Index {
-			r.err = fmt.Errorf("shard %d: the log goes back to index %d, below entry %d that waits for its commit", r.id, e.Index, live[0].Index)
+			r.err = fmt.Errorf("%s: the log goes back to index %d, below entry %d that waits for its commit", groupName(r.id), e.Index, live[0].Index)
 			return
 		}
 		r.tail = r.tail[:r.head+int(e.Index-live[0].Index)]
 		r.owned = min(r.owned, len(r.tail))
+		r.newestConf()
 	}
 	if want := r.applied + uint64(len(r.tail)-r.head) + 1; e.Index != want {
-		r.err = fmt.Errorf("shard %d: the log continues at index %d, but %d comes next: part of the log or the newest snapshot "+
-			"(index %d) is missing; restore the data directory from a backup or a replica", r.id, e.Index, want, r.snapIndex)
+		r.err = fmt.Errorf("%s: the log continues at index %d, but %d comes next: part of the log or the newest snapshot "+
+			"(index %d) is missing; restore the data directory from a backup or a replica", groupName(r.id), e.Index, want, r.snapIndex)
 		return
 	}
 	r.logBytes += int64(len(e.Data)) + entryOverhead
 	r.tail = append(r.tail, raft.Entry{Index: e.Index, Term: e.Term, Kind: raft.EntryKind(e.Kind), Data: e.Data})
+	if raft.EntryKind(e.Kind) == raft.KindConf {
+		r.newestConf()
+	}
 	if r.solo {
 		commit = e.Index
 	}
 	r.applyTo(commit)
 }
 
+// newestConf finds the membership in force at the end of the log.
+func (r *recovered) newestConf() {
+	r.conf = r.snapConf
+	if n := len(r.confs); n > 0 {
+		r.conf = r.confs[n-1].Conf
+	}
+	for i := len(r.tail) - 1; i >= r.head; i-- {
+		if e := &r.tail[i]; e.Kind == raft.KindConf {
+			if r.conf, r.err = raft.DecodeConf(e.Data); r.err != nil {
+				r.err = fmt.Errorf("%s: the log entry at index %d: %w", groupName(r.id), e.Index, r.err)
+			}
+			break
+		}
+	}
+	r.solo = soleVoter(&r.conf, r.self)
+}
+
+func soleVoter(c *raft.Conf, id uint64) bool {
+	return len(c.Voters) == 1 && c.Voters[0] == id && len(c.Outgoing) == 0
+}
+
 // applyTo runs the entries up to commit through the state machine.
 func (r *recovered) applyTo(commit uint64) {
 	for r.head < len(r.tail) && r.tail[r.head].Index <= commit {
 		e := &r.tail[r.head]
-		if e.Kind == raft.KindNormal {
-			if err := r.machine.Apply(e.Index, e.Data, &r.res); err != nil {
-				r.err = fatalApply(r.id, e.Index, err)
-				return
-			}
+		if err := r.applyEntry(e); err != nil {
+			r.err = fatalApply(r.id, e.Index, err)
+			return
 		}
 		r.applied, r.appliedTerm = e.Index, e.Term
 		e.Data = nil
@@ -85,6 +119,25 @@ func (r *recovered) applyTo(commit uint64) {
 		r.tail, r.owned, r.head = append(r.tail[:0], r.tail[r.head:]...), max(r.owned-r.head, 0), 0
 	}
 }
+
+func (r *recovered) applyEntry(e *raft.Entry) error {
+	switch {
+	case e.Kind == raft.KindConf:
+		c, err := raft.DecodeConf(e.Data)
+		r.confs = append(r.confs, raft.ConfRecord{Index: e.Index, Conf: c})
+		return err
+	case e.Kind != raft.KindNormal:
+		return nil
+	case r.place != nil:
+		_, err := r.place.Apply(e.Index, e.Data)
+		return err
+	default:
+		return r.machine.Apply(e.Index, e.Data, &r.res)
+	}
+}
+
+// last is the end of the group's log.
+func (r *recovered) last() uint64 { return r.applied + uint64(len(r.tail)-r.head) }
 
 // own copies what waits in the tail out of the log's read buffers, which are about to be used again.
 func (r *recovered) own() {
@@ -223,10 +276,10 @@ func (p *replayer) finish() error {
 }
 
 func (p *replayer) known(group uint32) *recovered {
-	if int(group) < len(p.groups) {
+	if int(group) < len(p.groups) && (group != PlacementGroup || p.groups[group].place != nil) {
 		return p.groups[group]
 	}
-	return nil // the placement group, which one node alone does not have
+	return nil // the placement group, which a node without a cluster does not have
 }
 
 // Snapshot implements wal.Handler.
@@ -237,8 +290,8 @@ func (p *replayer) Snapshot(group uint32, index, term uint64, meta []byte) {
 	}
 	r.cut = index
 	if index > r.snapIndex && p.err == nil {
-		p.err = fmt.Errorf("shard %d: the log was cut at index %d because a snapshot covered it, but the newest snapshot file "+
-			"covers only index %d: the file is missing from the data directory; restore it from a backup or a replica", group, index, r.snapIndex)
+		p.err = fmt.Errorf("%s: the log was cut at index %d because a snapshot covered it, but the newest snapshot file "+
+			"covers only index %d: the file is missing from the data directory; restore it from a backup or a replica", groupName(group), index, r.snapIndex)
 	}
 }
 
@@ -268,13 +321,18 @@ func (n *Node) recover() error {
 		return err
 	}
 	replay := newReplayer(groups, recoveryWorkers(), &n.replay)
-	log, err := wal.Open(wal.Options{
-		FS: n.opt.FS, Dir: walDir(n.opt.Dir), Groups: walGroups,
+	o := wal.Options{
+		FS: n.opt.FS, Dir: walDir(n.opt.Dir), Groups: groupCount,
 		SegmentBytes: n.opt.SegmentBytes, SoftLimitBytes: n.opt.WALSoftBytes, HardLimitBytes: n.opt.WALHardBytes,
 		RequestSnapshot: n.requestSnapshots,
 		Fatal:           func(err error) { n.fatal(fmt.Errorf("the log cannot be written any more: %w", err)) },
 		Logf:            n.opt.Logf,
-	}, replay)
+	}
+	if n.opt.Manual {
+		o.Manual, o.Rand = true, n.opt.Rand
+		o.Now = func() time.Time { return time.UnixMilli(n.opt.NowMs()) }
+	}
+	log, err := wal.Open(o, replay)
 	if ferr := replay.finish(); err == nil && ferr != nil {
 		_ = log.Close() // nothing was written; the recovery error is the one to tell
 		return ferr
@@ -284,6 +342,9 @@ func (n *Node) recover() error {
 	}
 	n.wal = log
 	for _, r := range groups {
+		if r.machine == nil && r.place == nil {
+			continue // the placement group of a node without a cluster
+		}
 		if err := n.addGroup(r); err != nil {
 			_ = log.Close()
 			return err
@@ -294,40 +355,38 @@ func (n *Node) recover() error {
 	return nil
 }
 
-// walGroups leaves room in the log for the placement group of a cluster, which is number 256.
-const walGroups = Shards + 1
-
-// addGroup puts a recovered shard onto its loop.
+// addGroup puts a recovered group onto its loop.
 func (n *Node) addGroup(r *recovered) error {
 	l := n.loops[int(r.id)%len(n.loops)]
 	conf := raft.Config{
-		ID: soloID, Group: r.id, ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
+		ID: n.opt.ID, Group: r.id, ElectionTicks: n.opt.ElectionTicks, HeartbeatTicks: n.opt.HeartbeatTicks,
 		MaxEntryBytes: n.opt.MaxCommandBytes, MaxUncommittedBytes: int(n.opt.InflightBytes),
-		MaxInflightMsgs: 256, MaxInflightBytes: 8 << 20, MaxMessageBytes: 64 << 10,
+		MaxInflightMsgs: windowMessages, MaxInflightBytes: windowBytes, MaxMessageBytes: messageBytes,
+		RetainBytes: retainBytes, LazyCommit: true,
 		Rand: n.opt.Rand,
 	}
 	rg, err := raft.New(conf, raft.Restored{
-		HardState: raft.HardState{Term: r.state.Term, Vote: r.state.Vote, Commit: r.state.Commit},
-		Snapshot:  raft.SnapshotMeta{Index: r.snapIndex, Term: r.snapTerm, Conf: soloConf()},
+		// The commit index can be that of entries which the crash tore off: they were never acknowledged by this node.
+		HardState: raft.HardState{Term: r.state.Term, Vote: r.state.Vote, Commit: min(r.state.Commit, r.last())},
+		Snapshot:  raft.SnapshotMeta{Index: r.snapIndex, Term: r.snapTerm, Conf: r.snapConf},
 		Applied:   r.applied, AppliedTerm: r.appliedTerm,
+		Confs:   r.confs,
 		Entries: r.tail[r.head:],
 	})
 	if err != nil {
-		return fmt.Errorf("shard %d: %w", r.id, err)
+		return fmt.Errorf("%s: %w", groupName(r.id), err)
 	}
 	g := &group{
-		id: r.id, loop: l, raft: rg, machine: r.machine,
-		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, lastMs: r.machine.LastMs(),
+		id: r.id, loop: l, raft: rg, place: r.place,
+		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, oldApplied: r.applied,
 	}
 	g.snap.state = r.snapBytes
 	g.snap.index, g.snap.term, g.snap.covered = r.snapIndex, r.snapTerm, r.cut
-	g.machine.OnPublish(n.hub.changed)
+	if r.machine != nil {
+		g.setMachine(r.machine)
+	}
 	n.groups[r.id] = g
 	l.groups = append(l.groups, g)
+	g.publishRole()
 	return nil
 }
-
-// soloID is the raft id of the only node of a cluster of one.
-const soloID = 1
-
-func soloConf() raft.Conf { return raft.Conf{Voters: []uint64{soloID}} }

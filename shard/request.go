@@ -15,7 +15,8 @@ type Request struct {
 
 	group    *group
 	deadline int64 // in loop ticks
-	done     chan struct{}
+	then     func(*Request)
+	done     chan struct{} // used where then is nil
 }
 
 // requestRetain is the largest command buffer that goes back to the pool. The rare big batch would
@@ -34,12 +35,18 @@ func ReleaseRequest(r *Request) {
 	}
 	r.Cmd = r.Cmd[:0]
 	r.Result = Result{}
-	r.group = nil
+	r.group, r.then, r.Done = nil, nil, nil
 	requestPool.Put(r)
 }
 
-// finish wakes the caller of Do. The loop must not touch r afterwards.
-func (r *Request) finish() { r.done <- struct{}{} }
+// finish tells whoever waits. The loop must not touch r afterwards.
+func (r *Request) finish() {
+	if r.then != nil {
+		r.then(r)
+		return
+	}
+	r.done <- struct{}{}
+}
 
 // fail finishes r with a code of the runtime's own.
 func (r *Request) fail(c Code) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"fastpaca/raft"
 	"fastpaca/wal"
 	"fastpaca/wal/walfs"
 )
@@ -45,43 +46,75 @@ func (w *fileWriter) sync() error {
 // write makes the captured snapshot a durable file and returns its name and size. Whatever fails, nothing
 // but a temporary file is left behind, which the next start removes, or the complete file under a name that is not
 // durable yet. A sync that fails ends the process, as the log's do: the log is cut on its word.
-func (s *snapshotter) write(shard uint32, c *Captured) (name string, size int64, err error) {
-	disk, dir := s.node.opt.FS, snapDir(s.node.opt.Dir)
+func (s *snapshotter) write(shard uint32, c capture) (name string, size int64, err error) {
 	name = snapName(shard, c.Info().Index)
-	tmp, final := filepath.Join(dir, name+tmpSuffix), filepath.Join(dir, name)
-	if err := disk.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	size, err = s.node.writeTemp(name+tmpSuffix, func(w io.Writer) error {
+		_, err := c.WriteTo(w)
+		return err
+	})
+	if err == nil {
+		_, err = s.node.publish(name+tmpSuffix, name)
+	}
+	if err != nil {
 		return "", 0, err
 	}
-	f, err := disk.Create(tmp)
+	return name, size, nil
+}
+
+// writeTemp makes a complete, synced file with a temporary name out of what fill writes. After an error it is removed,
+// which gives the space back on a full disk.
+func (n *Node) writeTemp(tmp string, fill func(w io.Writer) error) (size int64, err error) {
+	disk, path := n.opt.FS, filepath.Join(snapDir(n.opt.Dir), tmp)
+	if err := disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	f, err := disk.Create(path)
 	if err != nil {
-		return "", 0, fmt.Errorf("creating snapshot %s: %w", tmp, err)
+		return 0, fmt.Errorf("creating snapshot %s: %w", path, err)
 	}
 	w := &fileWriter{file: f}
-	_, err = c.WriteTo(w)
+	err = fill(w)
 	if err == nil {
 		err = w.sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err == nil {
-		if err = disk.Rename(tmp, final); errors.Is(err, fs.ErrExist) {
-			err = disk.Remove(tmp) // an attempt at this index came as far as the name: the same bytes
-		}
+	if err != nil {
+		_ = disk.Remove(path)
+		err = fmt.Errorf("writing snapshot %s: %w", path, err)
+		n.fatalSync(w.syncErr, err)
+		return 0, err
 	}
-	if err == nil {
-		w.syncErr = disk.SyncDir(dir)
-		err = w.syncErr
+	return w.off, nil
+}
+
+// publish gives a complete temporary file its name, durably. fresh is false if a file of that name was there: an attempt
+// at this index came as far as the name, with the same bytes.
+func (n *Node) publish(tmp, name string) (fresh bool, err error) {
+	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
+	from, to := filepath.Join(dir, tmp), filepath.Join(dir, name)
+	fresh = true
+	if err = disk.Rename(from, to); errors.Is(err, fs.ErrExist) {
+		fresh, err = false, disk.Remove(from)
 	}
 	if err != nil {
-		_ = disk.Remove(tmp) // gives the space back on a full disk
-		err = fmt.Errorf("writing snapshot %s: %w", tmp, err)
-		if w.syncErr != nil && !walfs.UsedUp(w.syncErr) {
-			s.node.fatal(err)
-		}
-		return "", 0, err
+		_ = disk.Remove(from)
+		return false, fmt.Errorf("naming snapshot %s: %w", to, err)
 	}
-	return name, w.off, nil
+	if err := disk.SyncDir(dir); err != nil {
+		err = fmt.Errorf("writing snapshot %s: sync of its directory: %w", to, err)
+		n.fatalSync(err, err)
+		return false, err
+	}
+	return fresh, nil
+}
+
+// fatalSync ends the process if a sync failed, and not only for want of space or descriptors.
+func (n *Node) fatalSync(syncErr, err error) {
+	if syncErr != nil && !walfs.UsedUp(syncErr) {
+		n.fatal(err)
+	}
 }
 
 // removeOldSnapshots removes the snapshots of shard that are older than keep.
@@ -120,7 +153,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 			return nil, err
 		}
 	}
-	newest := make([]string, Shards)
+	newest := make([]string, groupCount)
 	for _, name := range names { // sorted: of one shard, the newest comes last
 		if strings.HasSuffix(name, tmpSuffix) {
 			if err := disk.Remove(filepath.Join(dir, name)); err != nil {
@@ -140,21 +173,12 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 		}
 		newest[id] = name
 	}
-	groups := make([]*recovered, Shards)
-	errs := make([]error, Shards)
-	sizes := make([]int64, Shards)
-	var wg sync.WaitGroup
-	workers := recoveryWorkers()
-	for w := range workers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for id := w; id < Shards; id += workers {
-				groups[id], sizes[id], errs[id] = n.loadShard(uint32(id), newest[id])
-			}
-		}()
-	}
-	wg.Wait()
+	groups := make([]*recovered, groupCount)
+	errs := make([]error, groupCount)
+	sizes := make([]int64, groupCount)
+	n.parallel(groupCount, func(id int) {
+		groups[id], sizes[id], errs[id] = n.loadGroup(uint32(id), newest[id])
+	})
 	for id := range groups {
 		if newest[id] != "" {
 			n.replay.Snapshots++
@@ -164,30 +188,111 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 	return groups, errors.Join(errs...)
 }
 
-// loadShard makes a shard from the snapshot file called name; an empty name means an empty shard.
-func (n *Node) loadShard(id uint32, name string) (*recovered, int64, error) {
+// parallel calls f for 0 to count-1 on all processors; in manual mode one after the other, so that the disk sees the
+// same calls in the same order every time.
+func (n *Node) parallel(count int, f func(i int)) {
+	workers := recoveryWorkers()
+	if n.opt.Manual {
+		workers = 1
+	}
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := w; i < count; i += workers {
+				f(i)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// loadGroup starts a group from the snapshot file called name; an empty name means from nothing.
+func (n *Node) loadGroup(id uint32, name string) (*recovered, int64, error) {
+	r := &recovered{id: id, self: n.opt.ID, conf: n.opt.Genesis(id)}
+	if id == PlacementGroup {
+		r.place = n.opt.Placement
+		if r.place == nil && name != "" {
+			return nil, 0, fmt.Errorf("snapshot %s belongs to a cluster, but this node was started without one", name)
+		}
+	} else if name == "" {
+		r.machine = NewMachine(id)
+	}
+	r.snapConf, r.solo = r.conf, soleVoter(&r.conf, r.self)
 	if name == "" {
-		return &recovered{id: id, machine: NewMachine(id), solo: true}, 0, nil
+		return r, 0, nil
 	}
 	path := filepath.Join(snapDir(n.opt.Dir), name)
-	f, err := n.opt.FS.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, 0, fmt.Errorf("snapshot %s: %w", path, err)
-	}
-	m, info, err := LoadMachine(bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 1<<20))
+	in, size, err := n.loadFile(path)
 	if err != nil {
 		return nil, 0, fmt.Errorf("snapshot %s is damaged: %w; restore it from a backup or a replica: the log before it is gone, so that the node cannot do without it", path, err)
 	}
-	if info.Shard != id || snapName(id, info.Index) != name {
-		return nil, 0, fmt.Errorf("snapshot %s holds shard %d at index %d: the file was renamed; restore it from a backup or a replica", path, info.Shard, info.Index)
+	if in.info.Shard != id || snapName(id, in.info.Index) != name {
+		return nil, 0, fmt.Errorf("snapshot %s holds shard %d at index %d: the file was renamed; restore it from a backup or a replica", path, in.info.Shard, in.info.Index)
 	}
-	return &recovered{
-		id: id, machine: m, snapIndex: info.Index, snapTerm: info.Term, applied: info.Index, appliedTerm: info.Term,
-		snapBytes: m.Bytes(), solo: true,
-	}, size, nil
+	if in.conf != nil {
+		r.conf, r.snapConf, r.solo = *in.conf, *in.conf, soleVoter(in.conf, r.self)
+	}
+	if in.machine != nil {
+		r.machine, r.snapBytes = in.machine, in.machine.Bytes()
+	} else if err := r.place.Load(in.placement); err != nil {
+		return nil, 0, fmt.Errorf("snapshot %s: %w", path, err)
+	}
+	r.snapIndex, r.snapTerm, r.applied, r.appliedTerm = in.info.Index, in.info.Term, in.info.Index, in.info.Term
+	return r, size, nil
+}
+
+// loaded is a snapshot file in memory, all of it verified.
+type loaded struct {
+	info      SnapshotInfo
+	conf      *raft.Conf // nil in files of version 1.0, which did not carry it
+	machine   *Machine   // of a shard
+	placement []byte     // of the placement group
+}
+
+// loadFile reads the snapshot at path.
+func (n *Node) loadFile(path string) (in loaded, size int64, err error) {
+	f, err := n.opt.FS.Open(path)
+	if err != nil {
+		return in, 0, err
+	}
+	defer f.Close()
+	if size, err = f.Size(); err != nil {
+		return in, 0, err
+	}
+	file := func() io.Reader { return bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 1<<20) }
+	if in.info, err = snapshotHeader(file()); err != nil {
+		return in, 0, err
+	}
+	if in.info.Shard == PlacementGroup {
+		in.placement, in.info, err = loadPlacement(file())
+	} else {
+		in.machine, in.info, err = LoadMachine(file())
+	}
+	if err == nil {
+		in.conf, err = snapshotConf(&in.info)
+	}
+	return in, size, err
+}
+
+// snapshotHeader reads the header of a snapshot file.
+func snapshotHeader(r io.Reader) (SnapshotInfo, error) {
+	c, err := newChunkReader(r)
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
+	return c.info, nil
+}
+
+// snapshotConf returns the membership in a snapshot's meta data, or nil if it has none.
+func snapshotConf(info *SnapshotInfo) (*raft.Conf, error) {
+	if len(info.Meta) == 0 {
+		return nil, nil
+	}
+	c, err := raft.DecodeConf(info.Meta)
+	if err != nil {
+		return nil, fmt.Errorf("the membership in the snapshot of group %d: %w", info.Shard, err)
+	}
+	return &c, nil
 }

@@ -2,9 +2,12 @@ package shard
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"fastpaca/raft"
 )
 
 // snapState is where a group stands in taking a snapshot. It belongs to the loop.
@@ -29,131 +32,227 @@ const captureStep = 64
 // long at each snapshot as at the one before, so that all of them together cost at most twice the last
 // one's bytes; a state that does not grow is written at most once per its own size of log.
 func (g *group) maybeSnapshot() {
-	bytes := g.machine.Bytes()
+	bytes := g.bytes()
 	if old := g.stateBytes.Swap(bytes); old != bytes {
 		g.loop.node.stats.stateBytes.Add(bytes - old)
 	}
 	due := g.logBytes >= max(g.loop.node.opt.SnapshotBytes, g.snap.state)
 	if (due || g.snap.wanted) && !g.snap.busy && g.applied > g.snap.covered {
 		g.snap.busy = true
-		g.loop.node.snaps.queue(g)
+		g.loop.node.snaps.queue.push(g)
 	}
 }
 
-// snapshotter takes the node's snapshots, one at a time, so that they cost a bounded share of the disk.
+// snapshotter takes the node's snapshots, one at a time, so that they cost a bounded share of the disk. It goes by
+// steps, so that a node without goroutines can take them, too; between two steps, a loop has the snapshot.
 type snapshotter struct {
-	node *Node
-	jobs chan *group
-	stop chan struct{}
-	done chan struct{}
-	once sync.Once
+	node  *Node
+	queue worklist[*group]   // a group is queued at most once (snapState.busy)
+	old   worklist[snapFile] // received snapshots, whose predecessors can go
+	stop  chan struct{}
+	done  chan struct{}
+	once  sync.Once
+	pause bool // the step failed: not at once again
+
+	mu  sync.Mutex // for what follows, which loops change
+	job *snapJob   // under way; nil: none
+}
+
+// snapFile names a snapshot file.
+type snapFile struct {
+	group uint32
+	name  string
+}
+
+// snapJob is one snapshot on its way.
+type snapJob struct {
+	group    *group
+	stage    snapStage
+	captured capture
+	meta     []byte // the membership at the snapshot's index, encoded
+	name     string
+	size     int64
+}
+
+// snapStage says whose turn it is.
+type snapStage uint8
+
+const (
+	snapCapturing snapStage = iota // the loop's
+	snapCaptured                   // the snapshotter's: write it
+	snapCutting                    // the loop's and the WAL's
+	snapDurable                    // the snapshotter's: remove the one before
+)
+
+// capture is a state at one index, to be written by another goroutine while the state machine goes on.
+type capture interface {
+	Info() SnapshotInfo
+	WriteTo(w io.Writer) (int64, error)
 }
 
 func newSnapshotter(n *Node) *snapshotter {
-	return &snapshotter{
-		node: n,
-		jobs: make(chan *group, Shards), // a group is queued at most once
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	s := &snapshotter{node: n, stop: make(chan struct{}), done: make(chan struct{})}
+	s.queue.init()
+	s.old.init()
+	return s
 }
-
-func (s *snapshotter) queue(g *group) { s.jobs <- g }
 
 func (s *snapshotter) close() {
 	s.once.Do(func() { close(s.stop) })
-	<-s.done
+	if !s.node.opt.Manual {
+		<-s.done
+	}
 }
 
 // retryAfter is the pause after a snapshot that failed, for example on a full disk.
 const retryAfter = time.Second
 
 func (s *snapshotter) run() {
-	defer close(s.done)
-	for {
-		select {
-		case <-s.stop:
-			return
-		case g := <-s.jobs:
-			if err := s.snapshot(g); err != nil {
-				s.node.stats.snapshotErrors.Add(1)
-				s.node.opt.Logf("snapshot_failed", "shard", g.id, "error", err.Error())
-				select {
-				case <-time.After(retryAfter):
-				case <-s.stop:
-				}
+	s.queue.run(func() bool {
+		worked := s.step()
+		if s.pause {
+			select {
+			case <-time.After(retryAfter):
+			case <-s.stop:
 			}
 		}
-	}
+		return worked
+	}, s.stop, s.done)
 }
 
-// snapshot takes one snapshot of g from capture to the truncation of its log.
+// advance is a loop's word that the job is the snapshotter's again.
+func (s *snapshotter) advance(j *snapJob, to snapStage) {
+	s.mu.Lock()
+	j.stage = to
+	s.mu.Unlock()
+	s.queue.signal()
+}
+
+// drop is a loop's word that the job is over without a snapshot.
+func (s *snapshotter) drop() {
+	s.mu.Lock()
+	s.job = nil
+	s.mu.Unlock()
+	s.queue.signal()
+}
+
+// step does the next piece of work, from capture to the truncation of the log. False: there is none now.
 //
 // Order is everything: the file is complete and durable under its final name (file synced, renamed,
 // directory synced) before the WAL is told that entries up to its index are not needed any more, and the
 // older file goes only when that record is durable. A crash between any two steps leaves the newest
 // complete file and all the log behind it.
-func (s *snapshotter) snapshot(g *group) error {
-	l := g.loop
-	captured := make(chan *Captured, 1) // one place: the loop never waits, even if nobody is left to take it
-	l.box.do(func() {
-		g.snap.wanted = false
-		g.snap.index, g.snap.term, g.snap.mark, g.snap.next = g.applied, g.appliedTerm, g.logBytes, g.machine.Bytes()
-		g.machine.BeginSnapshot(g.applied, g.appliedTerm)
-		g.capture(captured)
-	})
-	var c *Captured
-	select {
-	case c = <-captured:
-	case <-s.stop:
-		return nil
+func (s *snapshotter) step() bool {
+	s.pause = false
+	if f, ok := s.old.pop(); ok {
+		s.failed(f.group, s.removeOldSnapshots(f.group, f.name))
+		return true
 	}
-	name, size, err := s.write(g.id, c)
-	settled := make(chan struct{})
-	l.box.do(func() {
-		if err != nil {
-			g.snap.busy = false
-			close(settled)
+	s.mu.Lock()
+	j := s.job
+	stage := snapCapturing
+	if j != nil {
+		stage = j.stage
+	}
+	s.mu.Unlock()
+	switch {
+	case j == nil:
+		g, ok := s.queue.pop()
+		if ok {
+			s.begin(g)
+		}
+		return ok
+	case stage == snapCaptured:
+		s.cut(j)
+		return true
+	case stage == snapDurable:
+		s.node.stats.snapshots.Add(1)
+		s.node.stats.snapshotBytes.Add(uint64(j.size))
+		s.drop()
+		s.failed(j.group.id, s.removeOldSnapshots(j.group.id, j.name))
+		return true
+	}
+	return false
+}
+
+// begin has the loop capture the state of g.
+func (s *snapshotter) begin(g *group) {
+	j := &snapJob{group: g}
+	s.mu.Lock()
+	s.job = j
+	s.mu.Unlock()
+	g.loop.box.do(func() {
+		g.snap.wanted = false
+		g.snap.index, g.snap.term, g.snap.mark, g.snap.next = g.applied, g.appliedTerm, g.logBytes, g.bytes()
+		conf := g.raft.ConfAt(g.applied).Conf
+		j.meta = raft.AppendConf(nil, &conf)
+		if g.place != nil {
+			j.captured = capturePlacement(g, j.meta)
+			s.advance(j, snapCaptured)
 			return
 		}
-		b := l.current()
-		b.wal.Snapshot(g.id, g.snap.index, g.snap.term, nil)
+		g.machine.BeginSnapshot(g.applied, g.appliedTerm)
+		g.capture(j)
+	})
+}
+
+// cut writes the file, and has the loop tell the WAL and raft of it.
+func (s *snapshotter) cut(j *snapJob) {
+	g := j.group
+	var err error
+	j.name, j.size, err = s.write(g.id, j.captured)
+	j.captured = nil
+	s.mu.Lock()
+	j.stage = snapCutting
+	s.mu.Unlock()
+	g.loop.box.do(func() {
+		if err != nil {
+			g.snap.busy = false
+			s.drop()
+			return
+		}
+		b := g.loop.current()
+		b.wal.Snapshot(g.id, g.snap.index, g.snap.term, j.meta)
 		b.marks = append(b.marks, batchMark{group: g, then: func() {
 			g.raft.Compact(g.snap.index, g.snap.term)
 			g.logBytes -= g.snap.mark
 			g.snap.state = g.snap.next
 			g.snap.covered = g.snap.index
 			g.snap.busy = false
-			close(settled)
+			s.advance(j, snapDurable)
 		}})
 	})
-	select {
-	case <-settled:
-	case <-s.stop:
-		return nil
+	s.failed(g.id, err)
+}
+
+// failed counts and tells of what went wrong. It is tried again, at the next tick or with the next snapshot.
+func (s *snapshotter) failed(group uint32, err error) {
+	if err == nil {
+		return
 	}
-	if err != nil {
-		return err
-	}
-	s.node.stats.snapshots.Add(1)
-	s.node.stats.snapshotBytes.Add(uint64(size))
-	return s.removeOldSnapshots(g.id, name)
+	s.pause = true
+	s.node.stats.snapshotErrors.Add(1)
+	s.node.opt.Logf("snapshot_failed", "shard", group, "error", err.Error())
 }
 
 // cutLog tells the WAL of the snapshot that this life began with: a crash came before the WAL heard of it. It matters
 // where the log ends before the snapshot does, for what comes next would leave a gap.
 func (g *group) cutLog() {
-	g.loop.current().wal.Snapshot(g.id, g.snap.index, g.snap.term, nil)
+	conf := g.raft.ConfAt(g.snap.index).Conf
+	g.loop.current().wal.Snapshot(g.id, g.snap.index, g.snap.term, raft.AppendConf(nil, &conf))
 	g.snap.covered = g.snap.index
 }
 
 // capture takes the next contexts into the snapshot, and comes back for more through the mailbox, so that
 // requests get their turn in between.
-func (g *group) capture(done chan<- *Captured) {
+func (g *group) capture(j *snapJob) {
 	if c := g.machine.CaptureSome(captureStep); c != nil {
-		done <- c
+		c.SetMeta(j.meta)
+		j.captured = c
+		g.loop.node.snaps.advance(j, snapCaptured)
 		return
 	}
-	g.loop.box.do(func() { g.capture(done) })
+	g.loop.box.do(func() { g.capture(j) })
 }
 
 // requestSnapshots is the WAL's call for help: these groups pin its oldest segments. The log is open a little before
@@ -188,7 +287,7 @@ func snapName(shard uint32, index uint64) string {
 
 func parseSnapName(name string) (shard uint32, index uint64, ok bool) {
 	var tail string
-	if n, err := fmt.Sscanf(name, "%03d-%016x%s", &shard, &index, &tail); n != 3 || err != nil || tail != snapSuffix || shard >= Shards {
+	if n, err := fmt.Sscanf(name, "%03d-%016x%s", &shard, &index, &tail); n != 3 || err != nil || tail != snapSuffix || shard >= groupCount {
 		return 0, 0, false
 	}
 	return shard, index, name == snapName(shard, index)

@@ -14,6 +14,14 @@ type stats struct {
 	snapshots      atomic.Uint64
 	snapshotErrors atomic.Uint64
 	snapshotBytes  atomic.Uint64
+
+	invalid           atomic.Uint64
+	dropped           atomic.Uint64
+	diverged          atomic.Uint64
+	retired           atomic.Uint64
+	snapshotsSent     atomic.Uint64
+	snapshotsReceived atomic.Uint64
+	receiveErrors     atomic.Uint64
 }
 
 // ReplayStats says what the last start read and how long it took.
@@ -35,10 +43,20 @@ type Stats struct {
 	Snapshots      uint64
 	SnapshotErrors uint64
 	SnapshotBytes  uint64 // written to snapshot files
-	Leading        int    // shards that this node leads
-	Elections      uint64 // sum of the terms of all shards
-	Applied        uint64 // sum of the applied indexes of all shards
-	Replay         ReplayStats
+	Leading        int    // groups that this node leads
+	LeaderUnknown  int    // groups that it is a member of and knows no leader of
+
+	InvalidMessages   uint64 // that no correct peer sends, dropped
+	DroppedMessages   uint64 // for want of room, or because the disk hangs; raft sends them again
+	Diverged          uint64 // groups stopped because a peer's history contradicts what is on this disk
+	Retired           uint64 // leaderships given up because the disk hangs
+	SnapshotsSent     uint64 // to other nodes, begun
+	SnapshotsReceived uint64 // from other nodes, installed
+	ReceiveErrors     uint64
+
+	Elections uint64 // sum of the terms of all shards
+	Applied   uint64 // sum of the applied indexes of all shards
+	Replay    ReplayStats
 }
 
 // Stats fills s. It takes no lock that a request waits for.
@@ -51,11 +69,22 @@ func (n *Node) Stats(s *Stats) {
 		SnapshotErrors: n.stats.snapshotErrors.Load(),
 		SnapshotBytes:  n.stats.snapshotBytes.Load(),
 		Replay:         n.replay,
+
+		InvalidMessages: n.stats.invalid.Load(), DroppedMessages: n.stats.dropped.Load(),
+		Diverged: n.stats.diverged.Load(), Retired: n.stats.retired.Load(),
+		SnapshotsSent: n.stats.snapshotsSent.Load(), SnapshotsReceived: n.stats.snapshotsReceived.Load(),
+		ReceiveErrors: n.stats.receiveErrors.Load(),
 	}
 	n.wal.Stats(&s.WAL)
 	for _, g := range n.groups {
-		if g.serving.Load() {
+		if g == nil {
+			continue
+		}
+		if g.leads.Load() {
 			s.Leading++
+		}
+		if g.member.Load() && g.leaderNow.Load() == 0 {
+			s.LeaderUnknown++
 		}
 		s.Elections += g.termNow.Load()
 		s.Applied += g.appliedNow.Load()
@@ -70,7 +99,9 @@ type Status struct {
 // GroupStatus is where one shard stands on this node. A shard that is electing has Leading false.
 type GroupStatus struct {
 	Shard   uint32
-	Leading bool
+	Leading bool   // this node leads it
+	Leader  uint64 // raft id of who does; 0: not known
+	Member  bool   // this node has a replica
 	Term    uint64
 	Applied uint64
 }
@@ -78,9 +109,10 @@ type GroupStatus struct {
 // Status reports every shard.
 func (n *Node) Status() Status {
 	st := Status{Groups: make([]GroupStatus, 0, Shards)}
-	for _, g := range n.groups {
+	for _, g := range n.groups[:Shards] {
 		st.Groups = append(st.Groups, GroupStatus{
-			Shard: g.id, Leading: g.serving.Load(), Term: g.termNow.Load(), Applied: g.appliedNow.Load(),
+			Shard: g.id, Leading: g.leads.Load(), Leader: g.leaderNow.Load(), Member: g.member.Load(),
+			Term: g.termNow.Load(), Applied: g.appliedNow.Load(),
 		})
 	}
 	return st

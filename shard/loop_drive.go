@@ -1,0 +1,214 @@
+package shard
+
+import (
+	"errors"
+	"math"
+
+	"fastpaca/raft"
+	"fastpaca/wal"
+)
+
+// step gives a message to its group.
+func (l *loop) step(m *raft.Message) {
+	n := l.node
+	g := n.groups[m.Group] // Deliver let nothing else pass
+	if g.stopped {
+		return
+	}
+	if m.Type == raft.MsgAppend && len(m.Entries) > 0 && n.stalled.Load() {
+		// The disk hangs. What it is given now would only queue, without a bound: the leader sends it again.
+		n.stats.dropped.Add(1)
+		return
+	}
+	if err := g.raft.Step(m); err != nil {
+		l.refused(g, m, err)
+		return
+	}
+	l.touch(g)
+}
+
+// refused handles what raft says of a message that it did not take.
+func (l *loop) refused(g *group, m *raft.Message, err error) {
+	if !errors.Is(err, raft.ErrDiverged) {
+		l.node.stats.invalid.Add(1)
+		return
+	}
+	l.diverged(g, m.From, err)
+}
+
+// diverged stops the group on this node: its history and that of a peer contradict one another, so that one of the two
+// disks has lost what it had acknowledged, and which one cannot be told from here. Going on could overwrite the
+// right one. The other groups of the node are not concerned. A restart tries again.
+func (l *loop) diverged(g *group, from uint64, err error) {
+	g.stopped = true
+	l.node.stats.diverged.Add(1)
+	g.pending.abandon(math.MaxUint64, math.MaxUint64, l.late, l.release)
+	g.abandonReads(CodeUnavailable)
+	g.publishRole()
+	l.node.opt.Logf("group_diverged", "level", "error", "group", g.id, "peer", from, "error", err.Error(),
+		"what_to_do", "one of the two nodes runs on a disk that lost acknowledged data (restored from a backup, or copied from another node): "+
+			"stop that node, empty its data directory and start it again, so that it joins as a new node; then restart this one")
+}
+
+// drive takes what raft has ready: entries and state go into the batch for the WAL, messages to the transport, committed
+// entries are applied and their requests answered.
+func (l *loop) drive() {
+	for len(l.dirty) > 0 {
+		g := l.dirty[len(l.dirty)-1]
+		l.dirty[len(l.dirty)-1] = nil
+		l.dirty = l.dirty[:len(l.dirty)-1]
+		g.dirty = false
+		for g.raft.HasReady() && !g.stopped {
+			rd := &l.ready
+			g.raft.Ready(rd)
+			if rd.Snapshot != nil {
+				l.install(g, rd)
+			}
+			l.persist(g, rd)
+			l.apply(g, rd.Committed)
+			if len(rd.Messages) > 0 {
+				l.post(g, rd.Messages)
+			}
+			for _, need := range rd.Need {
+				l.node.fetcher.ask(fetch{g, need})
+			}
+			for _, r := range rd.Reads {
+				g.reads.confirmed(r.Round, r.Index, r.Lost, l.node.notLeader())
+			}
+			if rd.RoleChanged {
+				l.roleChanged(g, rd)
+			}
+		}
+		if g.reads.known > 0 {
+			g.reads.applied(g.applied)
+		}
+		if len(g.waits) > 0 {
+			g.waits = reached(g.waits, g.applied)
+		}
+		g.publishRole()
+	}
+}
+
+// roleChanged answers the requests that this node proposed as the leader of a term that it does not lead any more. They
+// come after what is committed: those that made it are answered by then.
+func (l *loop) roleChanged(g *group, rd *raft.Ready) {
+	limit := uint64(math.MaxUint64)
+	if rd.Role == raft.Leader {
+		limit = rd.Term
+	} else {
+		g.retireAt = 0
+	}
+	if g.pending.size > 0 {
+		g.pending.abandon(limit, g.raft.Status().Stable, l.late, l.release)
+	}
+}
+
+// persist adds what must reach the disk to the batch.
+func (l *loop) persist(g *group, rd *raft.Ready) {
+	if !rd.MustSync {
+		return
+	}
+	b := l.current()
+	if rd.StateChanged {
+		g.unsaved++
+		b.wal.State(g.id, wal.HardState{Term: rd.HardState.Term, Vote: rd.HardState.Vote, Commit: rd.HardState.Commit})
+	}
+	for i := range rd.Entries {
+		e := &rd.Entries[i]
+		b.wal.Entry(g.id, rd.HardState.Commit, wal.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Kind), Data: e.Data})
+		g.logBytes += int64(len(e.Data)) + entryOverhead
+	}
+	b.marks = append(b.marks, batchMark{group: g, mark: rd.Mark, state: rd.StateChanged})
+}
+
+// apply runs committed entries through the state machine, in order, and answers those that wait.
+func (l *loop) apply(g *group, entries []raft.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	for i := range entries {
+		e := &entries[i]
+		if l.node.opt.Applied != nil {
+			l.node.opt.Applied(g.id, e)
+		}
+		ours, waits := g.pending.take(e.Index, e.Term, l.lost)
+		res := &l.res
+		if ours.req != nil {
+			res = &ours.req.Result
+		}
+		if e.Kind == raft.KindNormal {
+			if err := g.apply(e.Index, e.Data, res); err != nil {
+				l.node.fatal(fatalApply(g.id, e.Index, err))
+				return
+			}
+		}
+		g.applied, g.appliedTerm = e.Index, e.Term
+		if waits {
+			l.node.inflight.Add(-int64(ours.bytes))
+			if ours.req != nil {
+				ours.req.finish()
+			}
+		}
+	}
+	g.raft.Applied(g.applied)
+}
+
+// post keeps messages for flush. Their entries are copied: what is in a Ready is gone with the next one.
+func (l *loop) post(g *group, msgs []raft.Message) {
+	for i := range msgs {
+		m := &msgs[i]
+		switch {
+		case l.node.opt.Transport == nil:
+			if m.Type == raft.MsgSnapshot {
+				g.raft.ReportSnapshot(m.To, false)
+			}
+		case m.Type == raft.MsgSnapshot:
+			l.node.stats.snapshotsSent.Add(1)
+			l.node.opt.Transport.SendSnapshot(*m)
+		default:
+			l.out = append(l.out, *m)
+			if len(m.Entries) > 0 {
+				from := len(l.entries)
+				l.entries = append(l.entries, m.Entries...)
+				l.out[len(l.out)-1].Entries = l.entries[from:len(l.entries):len(l.entries)]
+			}
+		}
+	}
+}
+
+// flush sends the messages of the pass in one call, so that the transport can put those for one node into one frame.
+func (l *loop) flush() {
+	if len(l.out) == 0 {
+		return
+	}
+	l.node.opt.Transport.Send(l.out)
+	clear(l.out)
+	clear(l.entries)
+	l.out, l.entries = l.out[:0], l.entries[:0]
+}
+
+// current returns the batch that this pass fills.
+func (l *loop) current() *batch {
+	if l.batch == nil {
+		if n := len(l.free); n > 0 {
+			l.batch = l.free[n-1]
+			l.free[n-1] = nil
+			l.free = l.free[:n-1]
+		} else {
+			l.batch = &batch{wal: wal.NewBatch(l.durable)}
+			l.batch.wal.Tag = l.batch
+		}
+	}
+	return l.batch
+}
+
+// submit gives the pass's batch to the WAL, which answers through the mailbox.
+func (l *loop) submit() {
+	if l.batch == nil {
+		return
+	}
+	b := l.batch
+	l.batch = nil
+	b.alone = l.alone
+	l.node.wal.Submit(b.wal)
+}

@@ -1,0 +1,99 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"fastpaca/raft"
+)
+
+// OpenSnapshot opens group's newest durable snapshot, if it covers index or more, and says what it is. The file stays
+// readable while newer ones take its place. Without one an error is returned, and one is taken.
+func (n *Node) OpenSnapshot(group uint32, index uint64) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error) {
+	g := n.group(group)
+	if g == nil {
+		return meta, 0, nil, fmt.Errorf("group %d is not on this node", group)
+	}
+	meta, size, r, err = n.openNewest(group)
+	if err == nil && meta.Index < index {
+		_ = r.Close()
+		err = fmt.Errorf("the newest snapshot of %s covers index %d, not %d", groupName(group), meta.Index, index)
+	}
+	if err != nil {
+		g.loop.box.do(func() { g.snap.wanted = true })
+		return raft.SnapshotMeta{}, 0, nil, err
+	}
+	return meta, size, r, nil
+}
+
+// openTries is how often a newer snapshot may take the place of the one that is about to be opened.
+const openTries = 3
+
+func (n *Node) openNewest(group uint32) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error) {
+	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
+	for range openTries {
+		var names []string
+		if names, err = disk.List(dir); err != nil {
+			return meta, 0, nil, err
+		}
+		newest := ""
+		for _, name := range names { // sorted
+			if id, _, ok := parseSnapName(name); ok && id == group {
+				newest = name
+			}
+		}
+		if newest == "" {
+			return meta, 0, nil, fmt.Errorf("there is no snapshot of %s yet", groupName(group))
+		}
+		if meta, size, r, err = n.openSnapshot(filepath.Join(dir, newest)); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return meta, size, r, err
+		}
+	}
+	return meta, 0, nil, err
+}
+
+func (n *Node) openSnapshot(path string) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error) {
+	f, err := n.opt.FS.Open(path)
+	if err != nil {
+		return meta, 0, nil, err
+	}
+	size, err = f.Size()
+	var info SnapshotInfo
+	if err == nil {
+		info, err = snapshotHeader(io.NewSectionReader(f, 0, size))
+	}
+	var conf *raft.Conf
+	if err == nil {
+		conf, err = snapshotConf(&info)
+	}
+	if err == nil && conf == nil {
+		err = errors.New("it was written by a version that kept no membership; a new one is taken")
+	}
+	if err != nil {
+		_ = f.Close() // read only
+		return meta, 0, nil, fmt.Errorf("snapshot %s: %w", path, err)
+	}
+	meta = raft.SnapshotMeta{Index: info.Index, Term: info.Term, Conf: *conf}
+	return meta, size, &openFile{io.NewSectionReader(f, 0, size), f}, nil
+}
+
+// openFile reads a file from its beginning.
+type openFile struct {
+	*io.SectionReader
+	io.Closer
+}
+
+// ReportSnapshot says how the sending that Transport.SendSnapshot asked for ended.
+func (n *Node) ReportSnapshot(group uint32, to uint64, ok bool) {
+	g := n.group(group)
+	if g == nil {
+		return
+	}
+	g.loop.box.do(func() {
+		g.raft.ReportSnapshot(to, ok)
+		g.loop.touch(g)
+	})
+}
