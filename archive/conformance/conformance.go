@@ -1,0 +1,563 @@
+// Package conformance is the test that every adapter of the archive must pass, against the real store.
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fastpaca/archive"
+)
+
+// Place is an empty, migrated place of one test in a store.
+type Place struct {
+	// Open returns another Store over the place, as another node would have it. The place closes it.
+	Open func() archive.Store
+	// Kill ends the server in mid-flight; Start brings it back. The Stores stay.
+	Kill, Start func()
+	// Lossy returns a Store whose connection to the server fails often and in every way, until calm is called.
+	Lossy func(seed uint64) (s archive.Store, calm func())
+	// Broken are Stores that cannot work, by what is wrong, and the kind of error that they must report.
+	Broken map[string]Broken
+}
+
+// Broken is a Store that something is wrong with.
+type Broken struct {
+	Store archive.Store
+	Kind  error
+	// Secret must not show in the error.
+	Secret string
+}
+
+// Run runs all tests; newPlace makes the place for each.
+func Run(t *testing.T, newPlace func(t *testing.T) *Place) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *Place)
+	}{
+		// First: after a crash Postgres syncs every file of every database, so the fewer tests came before, the better.
+		{"KilledInTheMiddle", killedInTheMiddle},
+		{"Empty", empty}, {"ByteExact", byteExact}, {"Repeats", repeats}, {"Overlaps", overlaps}, {"Unsorted", unsorted},
+		{"Conflict", conflict}, {"Paging", paging}, {"LargeBatch", largeBatch}, {"TwoLeaders", twoLeaders},
+		{"OtherNodesSeeIt", otherNodesSeeIt}, {"Cancel", cancel}, {"Lossy", lossy},
+		{"Broken", broken}, {"MigrateAgain", migrateAgain},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, newPlace(t)) })
+	}
+}
+
+const testTimeout = 60 * time.Second
+
+func ctx(t *testing.T) context.Context {
+	c, cancel := context.WithTimeout(context.Background(), testTimeout)
+	t.Cleanup(cancel)
+	return c
+}
+
+// Row makes the row of a context and seq; equal arguments make equal rows.
+func Row(id string, seq uint64) archive.Row {
+	text := strings.Repeat("word ", int(seq%17)) + fmt.Sprint(seq)
+	return withFields(id, seq, fmt.Sprintf(`"role":"user","parts":[{"type":"text","text":%q}],"metadata":{"n":%d}`, text, seq))
+}
+
+func withFields(id string, seq uint64, fields string) archive.Row {
+	ms := int64(1737720000000) + int64(seq)*7
+	at := time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+	return archive.Row{
+		Context: id, Seq: seq, Version: seq/2 + 1, Tokens: uint32(seq % 1000), InsertedMs: ms,
+		Message: fmt.Appendf(nil, `{"seq":%d,%s,"token_count":%d,"inserted_at":%q}`, seq, fields, seq%1000, at),
+	}
+}
+
+func rows(id string, from, to uint64) []archive.Row {
+	var out []archive.Row
+	for seq := from; seq <= to; seq++ {
+		out = append(out, Row(id, seq))
+	}
+	return out
+}
+
+func put(t *testing.T, s archive.Store, rows []archive.Row, want int) {
+	t.Helper()
+	n, err := s.Put(ctx(t), append([]archive.Row(nil), rows...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != want {
+		t.Fatalf("%d rows inserted, want %d", n, want)
+	}
+}
+
+var whole = archive.Page{Rows: math.MaxInt32, Bytes: math.MaxInt32}
+
+// ReadAll returns what one Read yields.
+func ReadAll(c context.Context, s archive.Store, id string, from, to uint64, page archive.Page) ([]archive.Row, error) {
+	var out []archive.Row
+	err := s.Read(c, id, from, to, page, func(r *archive.Row) error {
+		row := *r
+		row.Message = bytes.Clone(r.Message)
+		out = append(out, row)
+		return nil
+	})
+	return out, err
+}
+
+func wantRows(t *testing.T, s archive.Store, id string, from, to uint64, page archive.Page, want []archive.Row) {
+	t.Helper()
+	got, err := ReadAll(ctx(t), s, id, from, to, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Equal(t, got, want)
+}
+
+// Equal fails unless got and want are the same rows.
+func Equal(t testing.TB, got, want []archive.Row) {
+	t.Helper()
+	for i := range got {
+		if i >= len(want) {
+			t.Fatalf("row %d: got (%q, %d), want nothing", i, got[i].Context, got[i].Seq)
+		}
+		g, w := got[i], want[i]
+		if !bytes.Equal(g.Message, w.Message) {
+			t.Fatalf("row %d: got (%q, %d) %.300q, want (%q, %d) %.300q", i, g.Context, g.Seq, g.Message, w.Context, w.Seq, w.Message)
+		}
+		g.Message, w.Message = nil, nil
+		if g.Context != w.Context || g.Seq != w.Seq || g.Version != w.Version || g.Tokens != w.Tokens || g.InsertedMs != w.InsertedMs {
+			t.Fatalf("row %d: got %+v, want %+v", i, g, w)
+		}
+	}
+	if len(got) < len(want) {
+		t.Fatalf("%d rows, want %d", len(got), len(want))
+	}
+}
+
+func empty(t *testing.T, p *Place) {
+	s := p.Open()
+	put(t, s, nil, 0)
+	wantRows(t, s, "nobody", 1, math.MaxUint64, whole, nil)
+	put(t, s, rows("a", 1, 10), 10)
+	wantRows(t, s, "a", 11, 20, whole, nil)
+	wantRows(t, s, "a", 8, 3, whole, nil)
+	wantRows(t, s, "a ", 1, 10, whole, nil)
+	wantRows(t, s, "A", 1, 10, whole, nil)
+	wantRows(t, s, "a", 0, math.MaxUint64, whole, rows("a", 1, 10))
+	wantRows(t, s, "a", 10, 10, whole, rows("a", 10, 10))
+}
+
+// oddFields are members of messages that some JSON library, database or line protocol somewhere mangles.
+func oddFields() []string {
+	return []string{
+		`"role":"user","parts":[{"type":"n","v":[1.0e5,1E+2,-0,-0.0,0.10,1e-7,100000000000000000000000000000000001,1.7976931348623157e308,1e400,4.9e-324]}]`,
+		`"role":"user","parts":[{"type":"n","v":[1e99999,1e-99999,-1E+131073,0.` + strings.Repeat("1", 20000) + `]}]`,
+		`"role":"user","parts":[{"z":1,"a":2,"type":"order","a":3,"z":4}],"metadata":{"b":1,"a":{"d":1,"c":2},"b":2}`,
+		`"role":"user","parts":[{"type":"e","text":"\u0041\/\b\f\n\r\t\"\\ \u00e4 \u2028\u2029 \u001f"}]`,
+		`"role":"user","parts":[{"type":"nul","te\u0000xt":"a\u0000b","x":"\\u0000","y":"\\\u0000"}],"metadata":{"\u0000":"\u0000"}`,
+		`"role":"us\u0000er","parts":[{"type":"role"}]`,
+		`"role":"us\ud800er\u00e4","parts":[{"type":"role"}]`,
+		`"role":"user","parts":[{"type":"s","text":"\ud800 \udc00 \ud83d\ude00 \uD83D\uDE00 \ud83d\ud83d\ude00 \udc00\ud800","k":"\ud83d"}]`,
+		`"role":"user","parts":[{"type":"u","text":"äöü 漢字 😀 👨‍👩‍👧‍👦 ` + "\u007f\u0080\u2028\ufeff\uffff\U0010ffff" + `"}]`,
+		"\"role\" :\t\"user\" ,\n\n \"parts\" : [ { \"type\" : \"space\" ,\r\n \"text\" : \"x\" } ] , \"metadata\" : { }",
+		"\n\"role\":\"user\",\"parts\":[\n{\"type\":\"t\"}\n]\n",
+		`"id":"client-7","parts":[{"type":"unknown members"}],"role":"tool","extra":{"deep":[[[[null,true,false]]]]}`,
+		`"role":"` + strings.Repeat("r", 4000) + `","parts":[{"type":"long role"}]`,
+		`"role":"user","parts":[{"type":"deep","v":` + strings.Repeat("[", 120) + strings.Repeat("]", 120) + `}]`,
+		`"role":"user","parts":[` + strings.Repeat(`{"type":"many"},`, 20000) + `{"type":"last"}]`,
+		`"role":"user","parts":[{"type":"big","text":"` + strings.Repeat("0123456789abcdef", 5<<20/16) + `"}]`,
+		`"role":"user","parts":[{"type":"context_id\",\"seq\":1","text":"}\\n{"}],"message":{"seq":2},"metadata":{"lf":[1,2]}`,
+	}
+}
+
+func byteExact(t *testing.T, p *Place) {
+	s := p.Open()
+	ids := []string{"a", "ä漢😀", `quote"back\slash`, strings.Repeat("x", 255), "trailing ", "%00", "a.b,c;d", "\u0080\u2028\U0010ffff", "..", "."}
+	var all []archive.Row
+	for _, id := range ids {
+		for i, f := range oddFields() {
+			if len(f) > 1<<20 && id != "a" {
+				continue
+			}
+			all = append(all, withFields(id, uint64(i+1), f))
+		}
+	}
+	n, err := s.Put(ctx(t), append([]archive.Row(nil), all...))
+	if err != nil || n != len(all) {
+		t.Fatal(n, err)
+	}
+	for _, s := range [...]archive.Store{s, p.Open()} {
+		for _, id := range ids {
+			var want []archive.Row
+			for _, r := range all {
+				if r.Context == id {
+					want = append(want, r)
+				}
+			}
+			wantRows(t, s, id, 1, math.MaxUint64, whole, want)
+		}
+	}
+	// Extreme facts beside the message.
+	odd := Row("facts", 1)
+	odd.Version, odd.Tokens, odd.InsertedMs = 1<<48-1, math.MaxInt32, 253402300799999
+	old := Row("facts", 2)
+	old.Version, old.Tokens, old.InsertedMs = 0, 0, 0
+	put(t, s, []archive.Row{odd, old}, 2)
+	wantRows(t, s, "facts", 1, 2, whole, []archive.Row{odd, old})
+}
+
+func repeats(t *testing.T, p *Place) {
+	s := p.Open()
+	batch := append(rows("a", 1, 50), rows("b", 1, 70)...)
+	put(t, s, batch, 120)
+	put(t, s, batch, 0)
+	put(t, p.Open(), batch, 0)
+	put(t, s, append(append([]archive.Row(nil), batch...), batch...), 0)
+	wantRows(t, s, "a", 1, 99, whole, rows("a", 1, 50))
+	wantRows(t, s, "b", 1, 99, whole, rows("b", 1, 70))
+	put(t, s, append(rows("c", 1, 5), rows("c", 1, 5)...), 5)
+	wantRows(t, s, "c", 1, 99, whole, rows("c", 1, 5))
+}
+
+func overlaps(t *testing.T, p *Place) {
+	s := p.Open()
+	put(t, s, rows("a", 1, 10), 10)
+	put(t, s, rows("a", 5, 20), 10)
+	put(t, s, append(rows("a", 15, 25), rows("b", 1, 3)...), 8)
+	put(t, s, rows("a", 40, 50), 11)
+	put(t, s, rows("a", 1, 60), 60-25-11)
+	put(t, s, rows("a", 3, 58), 0)
+	wantRows(t, s, "a", 1, 99, whole, rows("a", 1, 60))
+	wantRows(t, s, "a", 12, 44, whole, rows("a", 12, 44))
+	wantRows(t, p.Open(), "b", 1, 99, whole, rows("b", 1, 3))
+}
+
+func unsorted(t *testing.T, p *Place) {
+	s := p.Open()
+	batch := append(append(rows("b", 1, 40), rows("a", 1, 40)...), rows("c", 1, 40)...)
+	r := rand.New(rand.NewPCG(1, 2))
+	r.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
+	put(t, s, batch, 120)
+	for _, id := range [...]string{"a", "b", "c"} {
+		wantRows(t, s, id, 1, 99, whole, rows(id, 1, 40))
+	}
+}
+
+func conflict(t *testing.T, p *Place) {
+	s := p.Open()
+	put(t, s, rows("a", 1, 10), 10)
+	other := rows("a", 8, 12)
+	other[1].Message = withFields("a", 9, `"role":"user","parts":[{"type":"other"}]`).Message
+	_, err := s.Put(ctx(t), append(rows("b", 1, 2), other...))
+	var c *archive.ConflictError
+	if !errors.As(err, &c) || c.Context != "a" || c.Seq != 9 || !errors.Is(err, archive.ErrConflict) {
+		t.Fatalf("got %v, want a conflict at (a, 9)", err)
+	}
+	wantRows(t, s, "a", 1, 99, whole, rows("a", 1, 10))
+	wantRows(t, s, "b", 1, 99, whole, nil)
+}
+
+func paging(t *testing.T, p *Place) {
+	s := p.Open()
+	all := rows("a", 1, 1000)
+	for i := 0; i < len(all); i += 90 {
+		batch := append(append([]archive.Row(nil), all[i:min(i+90, len(all))]...), Row("other", uint64(i+1)))
+		put(t, s, batch, len(batch))
+	}
+	for _, page := range [...]archive.Page{{Rows: 1, Bytes: 1 << 20}, {Rows: 7, Bytes: 1 << 20}, {Rows: 100, Bytes: 1 << 20}, {Rows: 1000, Bytes: 3000}, {Rows: 1000, Bytes: 1}} {
+		var got []archive.Row
+		next, last := uint64(1), uint64(1000)
+		if page.Rows == 1 || page.Bytes == 1 {
+			next, last = 450, 480
+		}
+		first := next
+		for next <= last {
+			rows, err := ReadAll(ctx(t), s, "a", next, last, page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := 0
+			for _, r := range rows {
+				size += len(r.Message)
+			}
+			if len(rows) == 0 || len(rows) > page.Rows || size > page.Bytes && len(rows) > 1 {
+				t.Fatalf("page %+v: %d rows of %d bytes", page, len(rows), size)
+			}
+			got = append(got, rows...)
+			next = rows[len(rows)-1].Seq + 1
+		}
+		Equal(t, got, all[first-1:last])
+	}
+	// An error of the callback comes back as it is.
+	stop := errors.New("stop")
+	n := 0
+	err := s.Read(ctx(t), "a", 1, 1000, whole, func(*archive.Row) error {
+		if n++; n == 3 {
+			return stop
+		}
+		return nil
+	})
+	if err != stop || n != 3 {
+		t.Fatal(n, err)
+	}
+	wantRows(t, s, "a", 999, 1000, whole, all[998:])
+}
+
+func largeBatch(t *testing.T, p *Place) {
+	s := p.Open()
+	var batch []archive.Row
+	for i := range 2500 {
+		batch = append(batch, rows(fmt.Sprintf("context-%d", i), 1, 4)...)
+	}
+	put(t, s, batch, 10000)
+	put(t, s, batch, 0)
+	var more []archive.Row
+	for i := range 2500 {
+		more = append(more, rows(fmt.Sprintf("context-%d", i), 3, 6)...)
+	}
+	put(t, s, more, 5000)
+	other := p.Open()
+	for i := 0; i < 2500; i += 97 {
+		id := fmt.Sprintf("context-%d", i)
+		wantRows(t, other, id, 1, 99, whole, rows(id, 1, 6))
+	}
+	put(t, s, rows("one", 1, 10000), 10000)
+	wantRows(t, other, "one", 1, math.MaxUint64, whole, rows("one", 1, 10000))
+}
+
+// twoLeaders: several nodes store the same and overlapping rows at the same time. Every row is there once, and each is
+// counted by exactly one of them.
+func twoLeaders(t *testing.T, p *Place) {
+	const nodes, ids, last = 3, 20, 60
+	var wg sync.WaitGroup
+	counts := make([]int, nodes)
+	for n := range nodes {
+		s := p.Open()
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			r := rand.New(rand.NewPCG(uint64(n), 7))
+			next := make([]uint64, ids)
+			for done := 0; done < ids; {
+				var batch []archive.Row
+				done = 0
+				for i := range next {
+					if next[i] == last {
+						done++
+						continue
+					}
+					from := next[i] + 1
+					if from > 3 && r.IntN(3) == 0 {
+						from -= uint64(r.IntN(3)) // has lost track of its own acknowledgement
+					}
+					to := min(last, next[i]+1+uint64(r.IntN(12)))
+					batch = append(batch, rows(fmt.Sprint("c", i), from, to)...)
+					next[i] = to
+				}
+				count, err := s.Put(ctx(t), batch)
+				if err != nil {
+					t.Errorf("node %d: %v", n, err)
+					return
+				}
+				counts[n] += count
+			}
+		}()
+	}
+	wg.Wait()
+	sum := 0
+	for _, n := range counts {
+		sum += n
+	}
+	if sum != ids*last {
+		t.Errorf("%d rows counted as inserted, want %d", sum, ids*last)
+	}
+	s := p.Open()
+	for i := range ids {
+		id := fmt.Sprint("c", i)
+		wantRows(t, s, id, 1, 999, whole, rows(id, 1, last))
+	}
+}
+
+// otherNodesSeeIt: whatever a reader has cached, it sees what was stored before it asked.
+func otherNodesSeeIt(t *testing.T, p *Place) {
+	a, b := p.Open(), p.Open()
+	for i := uint64(0); i < 20; i++ {
+		put(t, a, rows("a", i*5+1, i*5+5), 5)
+		wantRows(t, b, "a", 1, i*5+5, whole, rows("a", 1, i*5+5))
+		wantRows(t, b, "a", i*5+5, math.MaxUint64, whole, rows("a", i*5+5, i*5+5))
+	}
+}
+
+func cancel(t *testing.T, p *Place) {
+	s := p.Open()
+	put(t, s, rows("a", 1, 100), 100)
+	done, stop := context.WithCancel(context.Background())
+	stop()
+	if _, err := s.Put(done, rows("b", 1, 10)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Put: %v", err)
+	}
+	if _, err := ReadAll(done, s, "b", 1, 10, whole); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Read: %v", err)
+	}
+	// In the middle: whatever comes of it, all or nothing is seen, and the Store works on.
+	for i := range 20 {
+		id := fmt.Sprint("c", i)
+		c, stop := context.WithTimeout(context.Background(), time.Duration(i)*time.Millisecond)
+		_, err := s.Put(c, rows(id, 1, 500))
+		stop()
+		got, rerr := ReadAll(ctx(t), s, id, 1, 500, whole)
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
+		if len(got) != 0 && len(got) != 500 || err == nil && len(got) == 0 {
+			t.Fatalf("%d rows after %v", len(got), err)
+		}
+	}
+	wantRows(t, s, "a", 1, 100, whole, rows("a", 1, 100))
+}
+
+// killedInTheMiddle: the server dies while batches are stored. What was acknowledged is there when it is back, the rest
+// can be stored again, with the same Store.
+func killedInTheMiddle(t *testing.T, p *Place) {
+	s := p.Open()
+	var acked [4]uint64
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range acked {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			id := fmt.Sprint("c", i)
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				from := acked[i] + 1
+				if _, err := s.Put(ctx(t), rows(id, from, from+50)); err == nil {
+					acked[i] = from + 50
+				} else if !errors.Is(err, archive.ErrUnavailable) {
+					t.Errorf("kind %s: %v", archive.Kind(err), err)
+					return
+				}
+			}
+		}()
+	}
+	for range 2 {
+		time.Sleep(150 * time.Millisecond)
+		p.Kill()
+		if _, err := ReadAll(ctx(t), p.Open(), "c0", 1, 10, whole); !errors.Is(err, archive.ErrUnavailable) {
+			t.Errorf("with no server: %v", err)
+		}
+		p.Start()
+	}
+	time.Sleep(150 * time.Millisecond)
+	close(done)
+	wg.Wait()
+	t.Log("acknowledged", acked)
+	for i, last := range acked {
+		id := fmt.Sprint("c", i)
+		if last == 0 {
+			t.Errorf("%s: nothing was ever stored", id)
+		}
+		wantRows(t, s, id, 1, last, whole, rows(id, 1, last))
+		if _, err := s.Put(ctx(t), rows(id, 1, last+60)); err != nil {
+			t.Fatal(err)
+		}
+		wantRows(t, s, id, 1, math.MaxUint64, whole, rows(id, 1, last+60))
+	}
+}
+
+// lossy stores through a bad network, again until it is acknowledged. Then every row is there once.
+func lossy(t *testing.T, p *Place) {
+	const ids, last = 12, 150
+	s, calm := p.Lossy(99)
+	good := p.Open()
+	r := rand.New(rand.NewPCG(3, 5))
+	next := make([]uint64, ids)
+	failed := 0
+	for try := 0; ; try++ {
+		if try == 60 {
+			calm()
+		}
+		if try > 600 {
+			t.Fatal("no progress")
+		}
+		var batch []archive.Row
+		to := make([]uint64, ids)
+		for i := range next {
+			to[i] = min(last, next[i]+uint64(r.IntN(4)))
+			batch = append(batch, rows(fmt.Sprint("c", i), next[i]+1, to[i])...)
+		}
+		if len(batch) == 0 {
+			if slices.Min(next) == last {
+				break
+			}
+			continue
+		}
+		if _, err := s.Put(ctx(t), batch); err != nil {
+			if !errors.Is(err, archive.ErrUnavailable) {
+				t.Fatalf("kind %s: %v", archive.Kind(err), err)
+			}
+			failed++
+			continue
+		}
+		copy(next, to)
+		i := r.IntN(ids)
+		id := fmt.Sprint("c", i)
+		wantRows(t, good, id, 1, next[i], whole, rows(id, 1, next[i]))
+		if got, err := ReadAll(ctx(t), s, id, 1, next[i], whole); err == nil {
+			Equal(t, got, rows(id, 1, next[i]))
+		} else if !errors.Is(err, archive.ErrUnavailable) {
+			t.Fatalf("kind %s: %v", archive.Kind(err), err)
+		}
+	}
+	if failed == 0 {
+		t.Fatal("the network was not bad")
+	}
+	for i := range ids {
+		id := fmt.Sprint("c", i)
+		wantRows(t, good, id, 1, math.MaxUint64, whole, rows(id, 1, last))
+	}
+}
+
+func broken(t *testing.T, p *Place) {
+	for name, b := range p.Broken {
+		t.Run(name, func(t *testing.T) {
+			_, perr := b.Store.Put(ctx(t), rows("a", 1, 3))
+			_, rerr := ReadAll(ctx(t), b.Store, "a", 1, 3, whole)
+			for what, err := range map[string]error{"Put": perr, "Read": rerr} {
+				if !errors.Is(err, b.Kind) {
+					t.Errorf("%s: kind %s, want %s: %v", what, archive.Kind(err), archive.Kind(b.Kind), err)
+				}
+				if err != nil && b.Secret != "" && strings.Contains(err.Error(), b.Secret) {
+					t.Errorf("%s: the error tells the secret: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+func migrateAgain(t *testing.T, p *Place) {
+	put(t, p.Open(), rows("a", 1, 3), 3)
+	var wg sync.WaitGroup
+	for range 5 {
+		s := p.Open()
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := s.Migrate(ctx(t)); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	wg.Wait()
+	wantRows(t, p.Open(), "a", 1, 3, whole, rows("a", 1, 3))
+}
