@@ -106,38 +106,19 @@ func (s *Store) merge(shard uint32, parts []*file) (*file, error) {
 // over as it lies; short ones, and those that overlap what was written, go through the builder again.
 func (s *Store) mergeInto(w *fileWriter, parts []*file) error {
 	in := inserter{w: w}
-	err := s.blocks(parts, func(b *block, stored []byte) error { return in.block(b, stored) })
-	if err != nil {
-		return err
-	}
-	return w.flushBlock()
-}
-
-// blocks calls each for every block of the files, in the order of their keys; two of them may overlap.
-func (s *Store) blocks(parts []*file, each func(b *block, stored []byte) error) error {
-	scans := make([]*scan, 0, len(parts))
-	for _, h := range parts {
-		sc := &scan{h: h}
-		if err := sc.advance(); err != nil {
-			return err
-		}
-		scans = append(scans, sc)
-	}
-	r := &rooms{}
-	for sc := least(scans); sc != nil; sc = least(scans) {
-		e := sc.it.e
-		blk, err := s.block(sc.h, &e, r)
+	it := s.iterate(parts)
+	for {
+		b, stored, err := it.next()
 		if err != nil {
 			return err
 		}
-		if err := each(&blk, r.stored); err != nil {
-			return err
+		if b == nil {
+			return w.flushBlock()
 		}
-		if err := sc.advance(); err != nil {
+		if err := in.block(b, stored); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // inserter writes blocks that come in the order of their keys, each message once.
@@ -165,46 +146,4 @@ func (in *inserter) block(b *block, stored []byte) error {
 		}
 	}
 	return nil
-}
-
-// scan walks over all blocks of a file.
-type scan struct {
-	h    *file
-	page int
-	room []byte
-	it   pageEntries
-	done bool
-}
-
-func (sc *scan) advance() error {
-	for !sc.it.next() {
-		if sc.it.err != nil {
-			return sc.it.err
-		}
-		if sc.page == len(sc.h.top) {
-			sc.done = true
-			return nil
-		}
-		p := &sc.h.top[sc.page]
-		sc.page++
-		var err error
-		if sc.room, err = sc.h.read(sc.room, p.offset, p.length); err != nil {
-			return err
-		}
-		sc.it = pageEntries{h: sc.h, at: p.offset}
-		if err := sc.it.begin(sc.room); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// least is the scan with the smallest key, nil when all are at their end.
-func least(scans []*scan) (min *scan) {
-	for _, sc := range scans {
-		if !sc.done && (min == nil || sc.it.e.less(min.it.e.key)) {
-			min = sc
-		}
-	}
-	return min
 }

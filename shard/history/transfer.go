@@ -16,38 +16,64 @@ import (
 // storedMax bounds a block in a stream.
 const storedMax = maxRaw + blockHeader + 255
 
-// Send writes the history of shard to w. What is spilled after the call began may be missing; the snapshot that goes with it
-// must therefore be older than the call.
-func (s *Store) Send(shard uint32, w io.Writer) error {
-	sf := &s.shards[shard]
-	sf.mu.RLock()
-	files := slices.Clone(sf.files)
-	for _, h := range files {
-		h.retain()
-	}
-	sf.mu.RUnlock()
-	defer func() {
-		for _, h := range files {
-			h.release()
-		}
-	}()
-	var head [4]byte
-	err := s.blocks(files, func(_ *block, stored []byte) error {
-		le.PutUint32(head[:], uint32(len(stored)))
-		if _, err := w.Write(head[:]); err != nil {
-			return err
-		}
-		_, err := w.Write(stored)
-		return err
-	})
-	if err == nil {
-		le.PutUint32(head[:], 0)
-		_, err = w.Write(head[:])
-	}
-	return err
+// Transfer is the history of a shard as a stream. It holds the files until Close.
+type Transfer struct {
+	files []*file
+	it    *iterator
+	size  int64
+	buf   []byte // read from here on
+	ended bool
 }
 
-// Receive adds a stream that Send wrote to the history of shard. When it returns nil all of it is durable; otherwise nothing of
+// Transfer begins to read the history of shard. What is written to it from now on may be missing from the stream.
+func (s *Store) Transfer(shard uint32) *Transfer {
+	sf := &s.shards[shard]
+	sf.mu.RLock()
+	defer sf.mu.RUnlock()
+	t := &Transfer{files: slices.Clone(sf.files), size: 4}
+	for _, h := range t.files {
+		h.retain()
+		if h.foot.blocks > 0 {
+			t.size += int64(h.top[0].offset) - headerBytes + 4*int64(h.foot.blocks)
+		}
+	}
+	t.it = s.iterate(t.files)
+	return t
+}
+
+// Size is the length of the whole stream in bytes.
+func (t *Transfer) Size() int64 { return t.size }
+
+// Read implements io.Reader.
+func (t *Transfer) Read(p []byte) (n int, err error) {
+	if len(t.buf) == 0 {
+		if t.ended {
+			return 0, io.EOF
+		}
+		b, stored, err := t.it.next()
+		if err != nil {
+			return 0, err
+		}
+		if b == nil {
+			t.ended, stored = true, nil
+		}
+		t.buf = append(le.AppendUint32(t.buf[:0:0], uint32(len(stored))), stored...)
+	}
+	n = copy(p, t.buf)
+	t.buf = t.buf[n:]
+	return n, nil
+}
+
+// Close lets go of the files.
+func (t *Transfer) Close() error {
+	for _, h := range t.files {
+		h.release()
+	}
+	t.files = nil
+	return nil
+}
+
+// Receive adds a stream that a Transfer gave to the history of shard. When it returns nil all of it is durable; otherwise nothing of
 // it is there. It reads exactly the stream.
 func (s *Store) Receive(shard uint32, r io.Reader) error {
 	w, err := s.Writer(shard)

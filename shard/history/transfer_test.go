@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
 	"testing"
 
@@ -15,9 +16,7 @@ func TestTransfer(t *testing.T) {
 	for range 20 {
 		require.NoError(t, spill(from, 3, m, 4, 60))
 	}
-	var stream bytes.Buffer
-	require.NoError(t, from.Send(3, &stream))
-	whole := bytes.Clone(stream.Bytes())
+	whole := transfer(t, from, 3)
 
 	for name, had := range map[string]int{"empty": 0, "behind": 3, "the same": 20} {
 		t.Run(name, func(t *testing.T) {
@@ -55,14 +54,21 @@ func TestTransfer(t *testing.T) {
 	})
 }
 
+func transfer(t testing.TB, s *Store, shard uint32) []byte {
+	tr := s.Transfer(shard)
+	b, err := io.ReadAll(tr)
+	require.NoError(t, err)
+	require.EqualValues(t, len(b), tr.Size())
+	require.NoError(t, tr.Close())
+	return b
+}
+
 func FuzzReceive(f *testing.F) {
 	from := open(f, Options{Dir: f.TempDir()})
 	defer from.Close()
 	m := model{}
 	_ = spill(from, 0, m, 0, 3)
-	var stream bytes.Buffer
-	_ = from.Send(0, &stream)
-	f.Add(stream.Bytes())
+	f.Add(transfer(f, from, 0))
 	f.Add([]byte{0, 0, 0, 0})
 	to := open(f, Options{Dir: f.TempDir()})
 	defer to.Close()
