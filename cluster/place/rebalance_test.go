@@ -249,3 +249,19 @@ func TestNewMembersDieBeforeTheyCatchUp(t *testing.T) {
 		t.Fatalf("shard %d wants %v", s, set)
 	}
 }
+
+// For evenness' sake nothing moves that has a dead member or is moving already.
+func TestSpreadLeavesTheTroubledAlone(t *testing.T) {
+	m := genesis(t, 4).Map()
+	join(t, m, "n05", 1)
+	odd := func(g uint32) bool { return g%2 == 1 }
+	moves := Rebalance(m, but(2), none, odd, 1000)
+	if len(moves) == 0 {
+		t.Fatal("nothing moves")
+	}
+	for _, mv := range moves {
+		if mv.Group != Group && (has(mv.From, 2) || !odd(mv.Group)) {
+			t.Errorf("%+v", mv)
+		}
+	}
+}
