@@ -43,7 +43,7 @@ func (b *inbox) room(need int) {
 		size = min(need, max(2*have, readChunk))
 	}
 	switch {
-	case len(b.buf)-b.w >= readRoom && len(b.buf)-b.r >= min(need, size):
+	case len(b.buf)-b.r >= min(need, size) && (len(b.buf)-b.w >= readRoom || b.r == 0 && b.w < len(b.buf)):
 		return
 	case !b.pinned && len(b.buf) >= size && (len(b.buf) <= readChunk || need > readChunk):
 		copy(b.buf, b.buf[b.r:b.w])

@@ -104,23 +104,25 @@ func requestUpgrade(c net.Conn, addr string) error {
 		return err
 	}
 	head := make([]byte, 0, maxHeadBytes)
-	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+	for {
 		// The acceptor is silent after its 101 until it has our hello: what was read belongs to the head.
 		n, err := c.Read(head[len(head):cap(head)])
 		head = head[:len(head)+n]
-		if err != nil {
+		ours := bytes.HasPrefix(head, upgraded[:min(len(head), len(upgraded))])
+		end := bytes.Index(head, endOfHead)
+		switch {
+		case ours && end >= 0 && end+len(endOfHead) == len(head):
+			return nil
+		case !ours, end >= 0, len(head) == cap(head):
+			line, _, _ := bytes.Cut(head, endOfHead[:2])
+			return fmt.Errorf("peer: %s answered the upgrade with %q: not a fastpaca node of this version", addr, line[:min(len(line), 100)])
+		case err != nil:
 			return unexpected(err)
 		}
-		if len(head) == cap(head) {
-			break
-		}
-		if !bytes.HasPrefix(head, []byte("HTTP/1.1 101")) && len(head) > 12 {
-			break
-		}
 	}
-	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101")) || !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
-		line, _, _ := bytes.Cut(head, []byte("\r\n"))
-		return fmt.Errorf("peer: %s answered the upgrade with %q: not a fastpaca node of this version", addr, line[:min(len(line), 100)])
-	}
-	return nil
 }
+
+var (
+	upgraded  = []byte("HTTP/1.1 101 ")
+	endOfHead = []byte("\r\n\r\n")
+)
