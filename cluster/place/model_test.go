@@ -37,23 +37,6 @@ func (g *group) quorum(live func(uint64) bool) bool {
 	return true
 }
 
-// spare counts how many voters may still die without loss of the quorum.
-func (g *group) spare(live func(uint64) bool) int {
-	least := len(g.conf.Voters)
-	for _, half := range [...][]uint64{g.conf.Voters, g.conf.Outgoing} {
-		n := 0
-		for _, id := range half {
-			if live(id) && has(g.caught, id) {
-				n++
-			}
-		}
-		if len(half) > 0 {
-			least = min(least, n-len(half)/2-1)
-		}
-	}
-	return least
-}
-
 // elect makes a live voter that has the log leader, if the present one is not.
 func (g *group) elect(live func(uint64) bool) {
 	if g.leader != 0 && live(g.leader) && g.conf.Voter(g.leader) {
@@ -349,8 +332,8 @@ func (c *cluster) event() {
 // after a number of moves that shows that nothing went to and fro.
 func TestClusterConverges(t *testing.T) {
 	seeds := uint64(60)
-	if testing.Short() {
-		seeds = 10
+	if testing.Short() || raceDetector {
+		seeds = 6
 	}
 	for seed := range seeds {
 		c := newCluster(t, seed, 1+int(seed%6))

@@ -18,7 +18,6 @@ type replica struct {
 	g       *raft.Group
 	rd      raft.Ready
 	log     []raft.Entry // all that was ever persisted, the newest of each index
-	need    []raft.NeedEntries
 	applied []string
 	down    bool
 }
@@ -185,8 +184,8 @@ func (n *net) quorum(without uint64) bool {
 
 func TestNextConfOnRaft(t *testing.T) {
 	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 20
+	if testing.Short() || raceDetector {
+		seeds = 30
 	}
 	steps := 0
 	for seed := range seeds {
