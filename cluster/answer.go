@@ -10,13 +10,17 @@ const (
 	// KindBarrier asks the leader of a group for a read index. Request: group u32; answer: shard.Code u8, index u64; all
 	// little endian.
 	KindBarrier uint8 = 2
-	// KindPropose carries a command of the placement group to its leader. Request: the command; answer: shard.Code u8.
+	// KindPropose carries a command of the placement group to its leader. Request: the command; answer: a decision (decide.go).
 	KindPropose uint8 = 3
-	// KindJoin carries a join to the leader of the placement group. Request and answer: see exchange.go.
+	// KindJoin carries a join to the leader of the placement group. Request and answer: see joinAnswer.
 	KindJoin uint8 = 4
 	// KindDrain carries drain and undrain to the leader of the placement group. Request: 1 or 0, the node's name;
-	// answer: 0, or 1 and a sentence.
+	// answer: a decision.
 	KindDrain uint8 = 5
+	// KindReport asks a node how the groups that it leads are doing. Request: nothing; answer: a report (report.go).
+	KindReport uint8 = 6
+	// KindMembers asks the leader of a group for its membership. Request: group u32; answer: see forget.go.
+	KindMembers uint8 = 7
 )
 
 // The first byte of an answer to a forwarded request (KindHTTP).
@@ -31,6 +35,6 @@ var (
 	ErrNoSuchNode = errors.New("no node of the cluster has this name")
 	// ErrUnavailable: the placement group has no leader at the moment, or this node has no cluster yet. Try again.
 	ErrUnavailable = errors.New("the placement group has no leader at the moment")
-	// ErrTooFew: the drain would leave the shards with fewer replicas than they need.
-	ErrTooFew = errors.New("the nodes that remain could not hold every shard")
+	// ErrTooFew: the drain would leave no active node.
+	ErrTooFew = errors.New("it is the last active node")
 )

@@ -151,7 +151,7 @@ func (d *discovery) begin(seeds []string, missing int) []string {
 // question is what to ask everybody in this round.
 func (d *discovery) question() ask {
 	id := d.ids.identity()
-	a := ask{Version: exchangeVersion, From: d.self, ClusterID: id.ClusterID, View: d.view()}
+	a := ask{Version: exchangeVersion, From: d.self, ClusterID: id.ClusterID, RaftID: id.RaftID, View: d.view()}
 	if g := id.Pending; g != nil {
 		a.Promised = g.ClusterID
 		if founderOf(g).Incarnation == d.self.Incarnation {
@@ -216,6 +216,10 @@ func (d *discovery) heard(addr string, a *ask, r *reply) error {
 		}
 	}
 	d.listen(r.View)
+	if own := d.ids.identity().ClusterID; own != "" && r.ClusterID != "" && own != r.ClusterID {
+		d.warn("other_cluster", r.ClusterID+" "+addr, "at", addr, "name", r.From.Name, "cluster", r.ClusterID, "own_cluster", own,
+			"advice", "the seeds lead to a node of another cluster; it is left alone")
+	}
 
 	g := d.ids.identity().Pending
 	if g == nil || a.Promised != g.ClusterID {

@@ -23,7 +23,8 @@ type ask struct {
 	Version   int    `json:"v"`
 	From      Seen   `json:"from"`
 	ClusterID string `json:"cluster_id,omitempty"` // of the asker; empty: none
-	View      []Seen `json:"view,omitempty"`       // nodes without a cluster that answered the asker lately
+	RaftID    uint64 `json:"raft_id,omitempty"`
+	View      []Seen `json:"view,omitempty"` // nodes without a cluster that answered the asker lately
 	// Promised is the cluster id of the genesis that the asker has said yes to and waits for.
 	Promised string `json:"promised,omitempty"`
 	// Offer asks for a yes to this genesis. Only its founder sends it.

@@ -2,10 +2,15 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
-	"time"
 
+	"fastpaca/cluster/peer"
+	"fastpaca/cluster/place"
+	"fastpaca/raft"
 	"fastpaca/shard"
 )
 
@@ -13,9 +18,35 @@ import (
 // takes in keeping the cluster in shape. It implements httpd.Store and httpd.Router. All methods may be called
 // from many goroutines.
 type Node struct {
-	opt   Options
-	store atomic.Pointer[shard.Node] // nil until the node belongs to a cluster
-	hand  atomic.Pointer[handlers]
+	opt       Options
+	self      Seen
+	transport *peer.Transport
+	hand      atomic.Pointer[handlers]
+	member    atomic.Pointer[member] // nil until the node belongs to a cluster
+	removed   atomic.Bool            // the cluster said that this node's id is void
+	leaving   atomic.Bool            // HandOver was called
+	hints     hints
+	turn      atomic.Uint32 // spreads what any replica can serve
+
+	mu   sync.Mutex // guards disc, and with it what is on disk of the identity
+	disc *discovery
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	poke   chan struct{} // the map changed; capacity 1
+	joined chan struct{} // closed when member is set
+	closed atomic.Bool
+}
+
+// member is what a node has once it belongs to a cluster. Immutable.
+type member struct {
+	id        uint64
+	clusterID string
+	genesis   *place.Genesis
+	contacts  []place.Node // the members that were named at the join; the map knows better as soon as it names this node
+	store     *shard.Node
+	machine   *machine
 }
 
 // handlers are the other end of what Forward and Remote send.
@@ -24,17 +55,93 @@ type handlers struct {
 	stream    func(open []byte, c net.Conn)
 }
 
-// Open starts a node on its data directory. It returns as soon as the node answers its peers: a node that waits for others
-// to found a cluster with is open, and Ready says raft_sync.
+// Open starts a node on its data directory. A node that belongs to a cluster has recovered its state when Open returns. One
+// that does not yet answers its peers, looks for a cluster in the background, and Ready says raft_sync.
 func Open(opt Options) (*Node, error) {
 	opt.setDefaults()
-	n := &Node{opt: opt}
-	s, err := shard.Open(opt.Shard)
-	if err != nil {
+	if err := checkAddress(opt.Advertise); err != nil {
+		return nil, fmt.Errorf("the advertised address: %w", err)
+	}
+	if err := opt.Dir.upgrade(opt.Advertise); err != nil {
 		return nil, err
 	}
-	n.store.Store(s)
+	id := opt.Dir.Identity
+	n := &Node{
+		opt: opt, self: Seen{id.Name, id.Incarnation, opt.Advertise},
+		poke: make(chan struct{}, 1), joined: make(chan struct{}),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.disc = newDiscovery(n.self, opt.Size, opt.Dir, NewUUID, opt.Rand, opt.Logf)
+	n.transport = peer.New(peer.Config{
+		Self: peer.Hello{Name: id.Name, Incarnation: id.Incarnation, Address: opt.Advertise}, Secret: opt.Secret, TLS: opt.TLS,
+		Serve: n.serve, ServeStream: n.serveStream, Exchange: n.exchange, Dial: opt.Dial, Now: opt.Now, Logf: opt.Logf,
+	})
+	if err := n.begin(); err != nil {
+		n.cancel()
+		return nil, errors.Join(err, n.transport.Close())
+	}
+	n.tasks.Add(2)
+	go n.discover()
+	go n.orchestrate()
 	return n, nil
+}
+
+// begin starts the shards if the node has a cluster, or is one.
+func (n *Node) begin() error {
+	if len(n.opt.Seeds) == 0 {
+		if err := n.disc.foundAlone(); err != nil {
+			return err
+		}
+	}
+	if n.opt.Dir.Identity.ClusterID == "" {
+		return nil
+	}
+	return n.start(nil)
+}
+
+// start starts the shards of a node that is in a cluster now.
+func (n *Node) start(contacts []place.Node) error {
+	id := n.opt.Dir.Identity
+	m := &member{id: id.RaftID, clusterID: id.ClusterID, genesis: id.Genesis, contacts: contacts}
+	m.machine = newMachine(id.Genesis, n.wake)
+	opt := n.opt.Shard
+	opt.ID, opt.Transport, opt.Placement = id.RaftID, n.transport, m.machine
+	opt.Genesis = firstConf(&id)
+	var err error
+	if m.store, err = shard.Open(opt); err != nil {
+		return err
+	}
+	n.transport.Start(peer.Hello{
+		ClusterID: id.ClusterID, ID: id.RaftID, Name: id.Name, Incarnation: id.Incarnation, Address: n.opt.Advertise,
+	}, m.store)
+	n.member.Store(m)
+	close(n.joined)
+	n.wake()
+	return nil
+}
+
+// firstConf is the membership that each group begins with: the genesis' on its founders, none on a node that joined later,
+// which the leaders add.
+func firstConf(id *Identity) func(group uint32) raft.Conf {
+	if id.Joined {
+		return func(uint32) raft.Conf { return raft.Conf{} }
+	}
+	m := id.Genesis.Map() // once: it places 256 shards
+	return func(group uint32) raft.Conf {
+		if group == place.Group {
+			voters, learners := place.PlacementMembers(m)
+			return raft.Conf{Voters: voters, Learners: learners}
+		}
+		return raft.Conf{Voters: append([]uint64(nil), m.Set(group)...)}
+	}
+}
+
+// wake has the orchestrator look at the map. It does not block: shard loops call it.
+func (n *Node) wake() {
+	select {
+	case n.poke <- struct{}{}:
+	default:
+	}
 }
 
 // SetHandlers says who serves what other nodes forward to this one: forwarded appends the answer, first byte included,
@@ -45,104 +152,50 @@ func (n *Node) SetHandlers(forwarded func(req, dst []byte) []byte, stream func(o
 
 // ServePeer serves a connection whose HTTP upgrade to fastpaca-peer was answered with 101. It owns c and returns
 // when the connection has ended.
-func (n *Node) ServePeer(c net.Conn) { _ = c.Close() }
+func (n *Node) ServePeer(c net.Conn) { n.transport.ServeConn(c) }
 
-// HandOver gives the leaderships of this node to others, until ctx ends at most. Call it before the listener closes.
-func (n *Node) HandOver(ctx context.Context) {}
-
-// Close stops the node. Every acknowledged write is on disk.
+// Close stops the node, once. Every acknowledged write is on disk.
 func (n *Node) Close() error {
-	if s := n.store.Load(); s != nil {
-		return s.Close()
+	if !n.closed.CompareAndSwap(false, true) {
+		return errors.New("cluster: the node is closed already")
+	}
+	n.cancel()
+	n.tasks.Wait()
+	// The connections outlive the writes under way, which need their quorum; and their readers call the store, so they end
+	// before it does: shard.Node.Close waits for the writes first, but refuses new ones from the first moment.
+	var err error
+	if m := n.member.Load(); m != nil {
+		err = m.store.Close()
+	}
+	return errors.Join(err, n.transport.Close())
+}
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.self.Name }
+
+// ClusterID returns the id of the cluster that the node belongs to; empty while it has none.
+func (n *Node) ClusterID() string {
+	if m := n.member.Load(); m != nil {
+		return m.clusterID
+	}
+	return ""
+}
+
+// Shard returns the shard runtime, or nil while the node has no cluster yet.
+func (n *Node) Shard() *shard.Node {
+	if m := n.member.Load(); m != nil {
+		return m.store
 	}
 	return nil
 }
 
-// Shard returns the shard runtime, or nil while the node has no cluster yet.
-func (n *Node) Shard() *shard.Node { return n.store.Load() }
+// PeerStats fills dst with what the connections to other nodes did so far.
+func (n *Node) PeerStats(dst *peer.Stats) { n.transport.Stats(dst) }
 
-// Name returns the node's name.
-func (n *Node) Name() string { return n.opt.Dir.Identity.Name }
-
-// Do is httpd.Store; see shard.Node.
-func (n *Node) Do(group uint32, r *shard.Request) {
-	if s := n.store.Load(); s != nil {
-		s.Do(group, r)
-		return
+// Map returns the placement map as applied here, or nil while the node has no cluster yet. Read-only.
+func (n *Node) Map() *place.Map {
+	if m := n.member.Load(); m != nil {
+		return m.machine.picture()
 	}
-	r.Result = shard.Result{Code: shard.CodeUnavailable}
+	return nil
 }
-
-// Read is httpd.Store; see shard.Node.
-func (n *Node) Read(id []byte, v *shard.View) shard.Code {
-	if s := n.store.Load(); s != nil {
-		return s.Read(id, v)
-	}
-	return shard.CodeUnavailable
-}
-
-// Context is httpd.Store; see shard.Node.
-func (n *Node) Context(id []byte) (*shard.Context, shard.Code) {
-	if s := n.store.Load(); s != nil {
-		return s.Context(id)
-	}
-	return nil, shard.CodeUnavailable
-}
-
-// Ready says whether this node can serve every shard, itself or through others, and if not, why.
-func (n *Node) Ready() (bool, string) {
-	if s := n.store.Load(); s != nil {
-		return s.Ready()
-	}
-	return false, "raft_sync"
-}
-
-// Status is httpd.Store; see shard.Node. It has no groups while the node has no cluster.
-func (n *Node) Status() shard.Status {
-	if s := n.store.Load(); s != nil {
-		return s.Status()
-	}
-	return shard.Status{}
-}
-
-// Stats is httpd.Store; see shard.Node.
-func (n *Node) Stats(st *shard.Stats) {
-	*st = shard.Stats{}
-	if s := n.store.Load(); s != nil {
-		s.Stats(st)
-	}
-}
-
-// Local is httpd.Router: whether a request for the group is served here. Without a cluster it is, and gets unavailable.
-func (n *Node) Local(group uint32) bool { return true }
-
-// Forward is httpd.Router: it carries req to the leader of the group and appends the answer, without its first byte,
-// to dst. CodeNotLeader: this node leads now, serve it here. CodeUnavailable: no leader within the bound,
-// nothing was written. CodeTimeout: sent, outcome unknown; with again such a request is sent once more instead.
-func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard.Code) {
-	return dst, shard.CodeUnavailable
-}
-
-// Await is httpd.Router: called after a local CodeNotLeader, it waits for another route, until deadline at most.
-// false: time is up.
-func (n *Node) Await(group uint32, deadline time.Time) bool { return false }
-
-// Stream is httpd.Router: the context for a stream that is served from the local replica, which by then shows
-// every write that was acknowledged before the call. CodeNotLeader: no replica here, use Remote.
-func (n *Node) Stream(id []byte) (*shard.Context, shard.Code) { return n.Context(id) }
-
-// Remote is httpd.Router: a connection to a node that has a replica of id's shard and serves the stream that open
-// describes. The caller closes it.
-func (n *Node) Remote(id []byte, open []byte) (net.Conn, shard.Code) {
-	return nil, shard.CodeUnavailable
-}
-
-// AppendStatus is httpd.Router: it appends the JSON of GET /v1/cluster to dst.
-func (n *Node) AppendStatus(dst []byte) []byte { return append(dst, `{}`...) }
-
-// Drain moves every replica off the node of that name, and then removes it from the cluster. It returns when the
-// decision is durable; the move takes its time. Errors: ErrNoSuchNode, ErrTooFew, ErrUnavailable.
-func (n *Node) Drain(name string) error { return ErrUnavailable }
-
-// Undrain takes a drain back, as far as the node is not removed yet. Errors as Drain's.
-func (n *Node) Undrain(name string) error { return ErrUnavailable }

@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"errors"
+	"time"
+
+	"fastpaca/cluster/place"
+)
+
+// coordinate runs the slow loop until Close.
+func (n *Node) coordinate(m *member) {
+	c := coordinator{n: n, m: m, seen: map[uint64]time.Time{}, started: n.opt.Now(), out: map[uint32]time.Time{}}
+	t := time.NewTicker(coordinateTick)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			c.tick(n.opt.Now())
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// coordinator is the state of the coordinate loop.
+type coordinator struct {
+	n       *Node
+	m       *member
+	started time.Time
+	seen    map[uint64]time.Time // when each node was alive last
+	out     map[uint32]time.Time // groups that this node holds and the map does not want it to, since when
+}
+
+func (c *coordinator) tick(now time.Time) {
+	pm := c.m.machine.picture()
+	live := c.n.live(c.m)
+	for i := range pm.Nodes {
+		if id := pm.Nodes[i].ID; live(id) || c.seen[id].IsZero() {
+			c.seen[id] = now
+		}
+	}
+	c.moveIn(pm)
+	c.moveOut(now, pm)
+	if now.Sub(c.started) >= settleIn && place.Coordinator(pm, live) == c.m.id {
+		c.plan(now, pm, live)
+	}
+}
+
+// moveIn has the map know this node's address.
+func (c *coordinator) moveIn(pm *place.Map) {
+	own := pm.Node(c.m.id)
+	if own == nil || !own.Member() || own.Addr == c.n.self.Address {
+		return
+	}
+	err := c.n.decide(&place.SetAddress{ID: c.m.id, From: own.Addr, To: c.n.self.Address})
+	c.said(err, "address_changed", "from", own.Addr, "to", c.n.self.Address)
+}
+
+// plan changes the map where place.Rebalance wants it changed, and removes nodes that were drained.
+func (c *coordinator) plan(now time.Time, pm *place.Map, live func(uint64) bool) {
+	graceOver := func(id uint64) bool { return now.Sub(c.seen[id]) > c.n.opt.Grace }
+	draining := false
+	for i := range pm.Nodes {
+		draining = draining || pm.Nodes[i].State == place.Draining
+	}
+	// Nothing to do is the usual case, and found without asking anybody.
+	if !draining && len(place.Rebalance(pm, live, graceOver, nil, 1)) == 0 {
+		return
+	}
+	all := c.n.collect(c.m, callWait)
+	settled := func(group uint32) bool { return all[group].settledAt(pm.Version) }
+	for _, move := range place.Rebalance(pm, live, graceOver, settled, mapMoves) {
+		err := c.n.decide(&move.SetReplicas)
+		c.said(err, "replicas_move", "group", move.Group, "from", move.From, "to", move.To, "why", move.Why)
+	}
+	for i := range pm.Nodes {
+		if x := &pm.Nodes[i]; x.State == place.Draining && empty(pm, all, x.ID) {
+			c.said(c.n.decide(&place.Remove{ID: x.ID}), "node_drained", "node", x.Name, "raft_id", x.ID)
+		}
+	}
+}
+
+// empty: neither the map nor any group needs the node. It is a learner of the placement group until it is removed.
+func empty(pm *place.Map, all *reports, id uint64) bool {
+	for g := range uint32(place.Shards) {
+		if r := &all[g]; r.leader == 0 || r.holds(id) {
+			return false
+		}
+	}
+	if pm.Load(id) > 0 {
+		return false
+	}
+	r := &all[place.Group]
+	for _, v := range append(r.voters(), pm.Voters...) {
+		if v == id {
+			return false
+		}
+	}
+	return r.leader != 0
+}
+
+// said logs what was decided. That somebody else was faster is no event.
+func (c *coordinator) said(err error, event string, kv ...any) {
+	switch {
+	case err == nil:
+		c.n.opt.Logf(event, kv...)
+	case errors.Is(err, errMoved), errors.Is(err, ErrUnavailable):
+	default:
+		c.n.opt.Logf("decision_failed", append(kv, "wanted", event, "error", err.Error())...)
+	}
+}

@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"context"
+
+	"fastpaca/cluster/place"
+	"fastpaca/shard"
+)
+
+// handOverPause is between two looks at what is still led here: about what an election by transfer takes.
+const handOverPause = retryPause
+
+// HandOver gives the leaderships of this node to others, until ctx ends at most: those that are left then, their groups
+// elect anew after some ticks. Call it before the listener closes. The node takes no leadership back on purpose.
+func (n *Node) HandOver(ctx context.Context) {
+	n.leaving.Store(true)
+	m := n.member.Load()
+	if m == nil {
+		return
+	}
+	var st shard.MemberStatus
+	for ctx.Err() == nil && n.ctx.Err() == nil {
+		left := 0
+		for g := range uint32(place.Group + 1) {
+			if id, _ := m.store.Leader(g); id != m.id {
+				continue
+			}
+			m.store.Member(g, &st)
+			if to := successor(&st, m.id); to != 0 {
+				left++
+				if st.Transferee == 0 {
+					_ = m.store.Transfer(g, to) // refused: the next look shows why, or that it is led elsewhere
+				}
+			}
+		}
+		if left == 0 {
+			return
+		}
+		n.pause(ctx.Done(), handOverPause)
+	}
+}
+
+// successor is the voter besides self that has most of the log; 0: none is alive and close.
+func successor(st *shard.MemberStatus, self uint64) (best uint64) {
+	match := uint64(0)
+	for i := range st.Peers {
+		if p := &st.Peers[i]; p.ID != self && p.Match >= match && caughtUp(st, p.ID) {
+			best, match = p.ID, p.Match
+		}
+	}
+	return best
+}

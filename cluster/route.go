@@ -1,0 +1,212 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"fastpaca/cluster/peer"
+	"fastpaca/cluster/place"
+	"fastpaca/shard"
+)
+
+const (
+	// forwardWait bounds Forward, Stream and Remote: an election takes about a second, and a client is to have its 503 within
+	// three (issue 3).
+	forwardWait = 2500 * time.Millisecond
+	// repeatWait bounds one attempt of what may be sent again: a leader that was stopped has a successor by then.
+	repeatWait = time.Second
+	// callWait bounds the small calls: barriers, decisions, reports.
+	callWait = time.Second
+	// retryPause is between two looks for a leader, where no change of leader is noticed before: about a round trip and
+	// the flush of a vote.
+	retryPause = 20 * time.Millisecond
+	// awaitLeast is the least that Await waits: this node believes that it leads, and raft does not yet, or no longer.
+	awaitLeast = 2 * time.Millisecond
+)
+
+// hints remember who led a group when it was found last: a node that is no member of a group hears nothing of its
+// elections. A wrong one costs a round trip.
+type hints struct {
+	leader [place.Group + 1]atomic.Uint64
+}
+
+// leaderOf returns the node to send a request for group to: the leader as raft here knows it, or who it was last, or
+// any replica, another one with each try. 0: nobody known. ask: more tries, at once, may find somebody: this node is no
+// member of the group, and the others may know.
+func (n *Node) leaderOf(m *member, group uint32, try int) (id uint64, ask bool) {
+	if id, _ := m.store.Leader(group); id != 0 {
+		return id, false
+	}
+	set := m.machine.picture().Set(group)
+	if slices.Contains(set, m.id) {
+		return 0, false // who votes for the next leader hears of it first
+	}
+	if id := n.hints.leader[group].Load(); try == 0 && id != 0 && id != m.id && n.transport.Alive(id) {
+		return id, true
+	}
+	for i := range set {
+		if id := set[(try+i)%len(set)]; n.transport.Alive(id) {
+			return id, try <= len(set)
+		}
+	}
+	return 0, false
+}
+
+// Local is httpd.Router: whether a request for the group is served here. Without a cluster it is, and gets unavailable.
+func (n *Node) Local(group uint32) bool {
+	m := n.member.Load()
+	if m == nil {
+		return true
+	}
+	id, _ := m.store.Leader(group)
+	return id == m.id
+}
+
+// Forward is httpd.Router: it carries req to the leader of the group and appends the answer, without its first byte,
+// to dst. CodeNotLeader: this node leads now, serve it here. CodeUnavailable: no leader within the bound, nothing was
+// written. CodeOverloaded: too much waits for the leader; nothing was written. CodeTimeout: sent, outcome unknown; with
+// again such a request is sent once more instead, as long as there is time.
+func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard.Code) {
+	m := n.member.Load()
+	if m == nil {
+		return dst, shard.CodeUnavailable
+	}
+	base := len(dst)
+	deadline := n.opt.Now().Add(forwardWait)
+	unknown := false
+	for try := 0; ; try++ {
+		changed := m.store.LeaderChanged()
+		left := deadline.Sub(n.opt.Now())
+		if left <= 0 || n.ctx.Err() != nil {
+			break
+		}
+		to, ask := n.leaderOf(m, group, try)
+		if to == m.id {
+			return dst, shard.CodeNotLeader
+		}
+		if to != 0 {
+			wait := left
+			if again {
+				wait = min(left, repeatWait)
+			}
+			answer, err := n.transport.Call(to, KindHTTP, req, dst, wait)
+			dst = answer[:base]
+			switch {
+			case err == nil && len(answer) > base && answer[base] == AnswerDone:
+				n.hints.leader[group].Store(to)
+				copy(answer[base:], answer[base+1:])
+				return answer[:len(answer)-1], shard.CodeOK
+			case err == nil:
+				n.hints.leader[group].CompareAndSwap(to, 0)
+				if ask {
+					continue
+				}
+			case errors.Is(err, peer.ErrOverloaded):
+				return dst, shard.CodeOverloaded
+			case errors.Is(err, peer.ErrTooLarge):
+				return dst, shard.CodeTooLarge
+			case errors.Is(err, peer.ErrNotSent):
+			case !again:
+				return dst, shard.CodeTimeout
+			default:
+				unknown = true
+			}
+		}
+		n.pause(changed, min(left, retryPause))
+	}
+	if unknown {
+		return dst, shard.CodeTimeout
+	}
+	return dst, shard.CodeUnavailable
+}
+
+// Await is httpd.Router: called after a local CodeNotLeader, it waits for another route, until deadline at most.
+// false: time is up.
+func (n *Node) Await(group uint32, deadline time.Time) bool {
+	m := n.member.Load()
+	for try := 0; ; try++ {
+		left := deadline.Sub(n.opt.Now())
+		if left <= 0 || n.ctx.Err() != nil {
+			return false
+		}
+		if m == nil {
+			n.pause(n.joined, min(left, retryPause))
+			m = n.member.Load()
+			continue
+		}
+		changed := m.store.LeaderChanged()
+		id, _ := n.leaderOf(m, group, try)
+		switch {
+		case id == m.id && try == 0:
+			n.pause(changed, min(left, awaitLeast))
+			return true
+		case id != 0:
+			return true
+		}
+		n.pause(changed, min(left, retryPause))
+	}
+}
+
+// Stream is httpd.Router: the context for a stream that is served from the local replica, which by then shows
+// every write that was acknowledged before the call. CodeNotLeader: no replica here, use Remote.
+func (n *Node) Stream(id []byte) (*shard.Context, shard.Code) {
+	m := n.member.Load()
+	if m == nil {
+		return nil, shard.CodeUnavailable
+	}
+	group := shard.Of(id)
+	if _, code := m.store.Replica(id); code == shard.CodeUnavailable {
+		return nil, shard.CodeNotLeader
+	}
+	deadline := n.opt.Now().Add(forwardWait)
+	index, code := n.barrier(m, group, deadline)
+	if code != shard.CodeOK {
+		return nil, code
+	}
+	if code := m.store.WaitApplied(group, index, deadline.Sub(n.opt.Now())); code != shard.CodeOK {
+		return nil, shard.CodeNotLeader // this replica is behind; another one may not be
+	}
+	c, code := m.store.Replica(id)
+	if code == shard.CodeUnavailable {
+		code = shard.CodeNotLeader
+	}
+	return c, code
+}
+
+// barrier gets a read index of the group, from its leader.
+func (n *Node) barrier(m *member, group uint32, deadline time.Time) (uint64, shard.Code) {
+	var buf [4]byte
+	req := binary.LittleEndian.AppendUint32(buf[:0], group)
+	for try := 0; ; try++ {
+		changed := m.store.LeaderChanged()
+		left := deadline.Sub(n.opt.Now())
+		if left <= 0 || n.ctx.Err() != nil {
+			return 0, shard.CodeUnavailable
+		}
+		to, ask := n.leaderOf(m, group, try)
+		switch to {
+		case 0:
+		case m.id:
+			if index, code := m.store.Barrier(group); code != shard.CodeNotLeader {
+				return index, code
+			}
+		default:
+			answer, err := n.transport.Call(to, KindBarrier, req, nil, min(left, callWait))
+			if err == nil && len(answer) == barrierSize && shard.Code(answer[0]) == shard.CodeOK {
+				n.hints.leader[group].Store(to)
+				return binary.LittleEndian.Uint64(answer[1:]), shard.CodeOK
+			}
+			n.hints.leader[group].CompareAndSwap(to, 0)
+			if ask {
+				continue
+			}
+		}
+		n.pause(changed, min(left, retryPause))
+	}
+}
+
+// barrierSize is the length of an answer to KindBarrier.
+const barrierSize = 1 + 8
