@@ -34,6 +34,7 @@ type group struct {
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began
 	snap                 snapState
+	spilling             bool      // queued for the spiller, or being spilled
 	incoming             *received // the snapshot that raft is about to be told of
 
 	// live is machine, for readers.
@@ -100,6 +101,7 @@ func (g *group) bytes() int64 {
 // setMachine puts m in the place of the state that was, for the loop and for readers.
 func (g *group) setMachine(m *Machine) {
 	m.OnPublish(g.loop.node.hub.changed)
+	m.KeepTail(uint64(g.loop.node.opt.TailKeep))
 	g.machine = m
 	g.live.Store(m)
 	g.lastMs = max(g.lastMs, m.LastMs())

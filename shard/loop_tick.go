@@ -28,6 +28,7 @@ func (l *loop) tick() {
 			l.touch(g)
 		}
 		g.maybeSnapshot()
+		g.maybeSpill()
 	}
 }
 

@@ -20,10 +20,12 @@ func (n *Node) StepLoops() (worked bool) {
 // StepWAL runs the log's writer and its background work once.
 func (n *Node) StepWAL() (worked bool) { return n.wal.Step() }
 
-// StepSnapshots does one piece of the background work of snapshots, and one read of entries for a lagging follower.
+// StepSnapshots does one piece of the background work of snapshots, one of history files, and one read of entries for a
+// lagging follower.
 func (n *Node) StepSnapshots() (worked bool) {
 	fetched := n.fetcher.step()
-	return n.snaps.step() || fetched
+	spilled := n.spills.step()
+	return n.snaps.step() || fetched || spilled
 }
 
 // TickAll gives every loop a tick, as the ticker would every 50 ms.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fastpaca/shard/history"
 	"fastpaca/wal"
 )
 
@@ -19,6 +20,8 @@ type Node struct {
 	loops        []*loop
 	groups       [groupCount]*group // the last is nil where there is no Placement
 	snaps        *snapshotter
+	history      *history.Store
+	spills       *spiller
 	fetcher      fetcher
 	receiving    chan struct{} // one token for each snapshot that may be received at a time
 	hub          *hub
@@ -50,9 +53,13 @@ func Open(opt Options) (*Node, error) {
 		n.loops = append(n.loops, newLoop(n))
 	}
 	if err := n.recover(); err != nil {
+		if n.history != nil {
+			n.history.Close()
+		}
 		return nil, err
 	}
 	n.snaps = newSnapshotter(n)
+	n.spills = newSpiller(n)
 	n.start()
 	return n, nil
 }
@@ -66,6 +73,7 @@ func (n *Node) start() {
 	}
 	go n.hub.run()
 	go n.snaps.run()
+	go n.spills.run()
 	go n.fetcher.run()
 	for _, l := range n.loops {
 		go l.run(n.stop)
@@ -218,6 +226,7 @@ func (n *Node) Close() error {
 	} else {
 		n.shutdown()
 	}
+	n.history.Close()
 	if err := n.wal.Close(); err != nil {
 		return fmt.Errorf("closing the log: %w", err)
 	}
@@ -235,6 +244,7 @@ func (n *Node) shutdown() {
 		time.Sleep(time.Millisecond)
 	}
 	n.snaps.close()
+	n.spills.close()
 	close(n.stop)
 	n.ticker.Wait()
 	for _, l := range n.loops {

@@ -73,7 +73,19 @@ func texts(t *testing.T, n *Node, id string) []string {
 			Parts []struct{ Text string }
 		}
 	}
-	require.NoError(t, json.Unmarshal(v.AppendHistory(nil, 1, 1<<30), &page))
+	b := []byte(`{"messages":[`)
+	if v.First > 1 {
+		var next uint64
+		var err error
+		b, next, err = n.AppendHistory(b, []byte(id), 1, v.First-1, 1<<30)
+		require.NoError(t, err)
+		require.Equal(t, v.First, next, "what is not in memory is in the history files")
+		b = append(b, ',')
+	}
+	if v.Last > 0 {
+		b = v.AppendMessages(b, v.First, v.Last)
+	}
+	require.NoError(t, json.Unmarshal(append(b, "]}"...), &page))
 	out := make([]string, len(page.Messages))
 	for i, m := range page.Messages {
 		require.Equal(t, uint64(i+1), m.Seq)
@@ -100,18 +112,29 @@ func (j *journal) snapshot() []string {
 // not synced, and starts a node on what is left: everything acknowledged before the moment is there at its
 // place, nothing is there that was not sent, and the recovered node works and survives the next crash.
 func TestPowerLoss(t *testing.T) {
-	crashes := 25
+	t.Run("all in memory", func(t *testing.T) { powerLoss(t, testOptions) })
+	t.Run("with history files", func(t *testing.T) {
+		powerLoss(t, func(fs wal.FS) Options {
+			o := testOptions(fs)
+			o.TailKeep, o.SpillBytes = 20, 1
+			return o
+		})
+	})
+}
+
+func powerLoss(t *testing.T, options func(wal.FS) Options) {
+	crashes := 15
 	if testing.Short() {
 		crashes = 5
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	disk := walfs.NewMem()
+	disk, spilled := walfs.NewMem(), uint64(0)
 	journals := make([]*journal, 8)
 	for i := range journals {
 		journals[i] = &journal{id: fmt.Sprintf("context-%d", i), sent: map[string]bool{}}
 	}
 	for round := range crashes {
-		n := openNode(t, testOptions(disk))
+		n := openNode(t, options(disk))
 		for _, j := range journals {
 			if round == 0 {
 				require.Equal(t, CodeOK, put(n, j.id))
@@ -162,6 +185,9 @@ func TestPowerLoss(t *testing.T) {
 		lost := disk.Crash(rng, walfs.CrashOptions{Keep: rng.IntN(101), Tear: rng.IntN(101)})
 		close(stop)
 		wg.Wait()
+		var st Stats
+		n.Stats(&st)
+		spilled += st.History.WrittenBytes
 		require.NoError(t, n.Close())
 		for i, j := range journals {
 			j.acked = known[i]
@@ -171,6 +197,7 @@ func TestPowerLoss(t *testing.T) {
 			return
 		}
 	}
+	require.Equal(t, options(disk).TailKeep > 0, spilled > 0, "%d bytes spilled", spilled)
 }
 
 // TestRecoveredStateIsEqual: snapshot and log replayed give the same bytes as the commands applied live.

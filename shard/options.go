@@ -65,13 +65,18 @@ type Options struct {
 	WALHardBytes  int64 // live log past which appends answer storage_full; default 16 GiB
 	SnapshotBytes int64 // least log of a shard before a snapshot of it is due; default 4 MiB
 
+	// TailKeep is how many messages of a context stay in memory at least; once there are twice as many, older ones go to
+	// history files. Default: all stay. SpillBytes is what could leave a shard's memory before it does; default 1 MiB.
+	TailKeep   int
+	SpillBytes int64
+
 	NowMs func() int64 // wall clock in milliseconds since 1970; default the system's
 	Rand  func() uint64
 	Fatal func(error)                        // the node cannot go on; must not return in the product; default panic
 	Logf  func(event string, keyvals ...any) // lifecycle log; default silent
 
-	// Applied is told of every committed entry right before it is applied, by the group's loop, but not of those that Open
-	// replays. For simulators: it must not keep e. Default: nobody.
+	// Applied is told of every committed entry right before it is applied, by the group's loop; with Manual also of
+	// those that Open replays. For simulators: it must not keep e. Default: nobody.
 	Applied func(group uint32, e *raft.Entry)
 }
 
@@ -94,6 +99,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.WALSoftBytes, 1<<30)
 	setDefault(&o.WALHardBytes, 16<<30)
 	setDefault(&o.SnapshotBytes, 4<<20)
+	setDefault(&o.SpillBytes, 1<<20)
 	if o.NowMs == nil {
 		o.NowMs = func() int64 { return time.Now().UnixMilli() }
 	}

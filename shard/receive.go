@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 
 	"fastpaca/raft"
+	"fastpaca/shard/history"
 )
 
 // A snapshot from the leader replaces the state of a group on this node. The order of things, and what a crash
@@ -15,7 +17,7 @@ import (
 //
 //  1. The bytes go to a temporary file, which is synced. A crash leaves the temporary file; the next start removes it.
 //  2. The file is read back: every checksum, the whole state, and that it is what the message says. What does not load
-//     goes no further.
+//     goes no further. The history that comes with it becomes one more history file.
 //  3. It gets its name, and the directory is synced. From the rename on, a crash may leave the file as the group's
 //     newest snapshot, although raft was never told and the log knows nothing of it. The start takes it: it is the
 //     state after committed entries, so that it holds everything this node ever acknowledged. What the log has of
@@ -144,7 +146,15 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 	tmp := receiveName(in.name)
 	var err error
 	in.size, err = n.writeTemp(tmp, func(w io.Writer) error {
-		_, err := io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, receiveBuffer))
+		var head [8]byte
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return err
+		}
+		length := int64(min(binary.LittleEndian.Uint64(head[:]), math.MaxInt64))
+		got, err := io.CopyBuffer(w, struct{ io.Reader }{io.LimitReader(r, length)}, make([]byte, receiveBuffer))
+		if err == nil && got < length {
+			err = io.ErrUnexpectedEOF
+		}
 		return err
 	})
 	if err != nil {
@@ -153,6 +163,13 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 	path := filepath.Join(snapDir(n.opt.Dir), tmp)
 	if in.loaded, _, err = n.loadFile(path); err == nil {
 		err = in.matches(m)
+	}
+	if err == nil && m.Group != PlacementGroup {
+		// Before the snapshot, which relies on it, gets its name. It is worth having even if the snapshot is refused: what is in a
+		// history file is committed, and the same on every node.
+		if err = n.history.Receive(m.Group, r); history.SyncFailed(err) {
+			n.fatal(err)
+		}
 	}
 	if err != nil {
 		_ = n.opt.FS.Remove(path)

@@ -316,6 +316,9 @@ func (p *replayer) Entry(group uint32, commit uint64, e wal.Entry) {
 // writing.
 func (n *Node) recover() error {
 	began := time.Now()
+	if err := n.openHistory(); err != nil {
+		return err
+	}
 	groups, err := n.loadSnapshots()
 	if err != nil {
 		return err

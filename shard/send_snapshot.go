@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +12,16 @@ import (
 	"fastpaca/raft"
 )
 
-// OpenSnapshot opens group's newest durable snapshot, if it covers index or more, and says what it is. The file stays
-// readable while newer ones take its place. Without one an error is returned, and one is taken.
+// A snapshot on its way to another node, version 1, integers little-endian:
+//
+//	length of the file u64 | the snapshot file | the shard's history (package history, transfer.go)
+//
+// The placement group has no history. The file is opened before the history is listed: what the snapshot does without left
+// memory, and so was in a history file, before the snapshot was captured.
+
+// OpenSnapshot opens group's newest durable snapshot, if it covers index or more, and says what it is; size is that of the
+// whole stream. The files stay readable while newer ones take their place. Without a snapshot an error is returned, and one
+// is taken.
 func (n *Node) OpenSnapshot(group uint32, index uint64) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error) {
 	g := n.group(group)
 	if g == nil {
@@ -77,13 +87,28 @@ func (n *Node) openSnapshot(path string) (meta raft.SnapshotMeta, size int64, r 
 		return meta, 0, nil, fmt.Errorf("snapshot %s: %w", path, err)
 	}
 	meta = raft.SnapshotMeta{Index: info.Index, Term: info.Term, Conf: *conf}
-	return meta, size, &openFile{io.NewSectionReader(f, 0, size), f}, nil
+	head := binary.LittleEndian.AppendUint64(nil, uint64(size))
+	s := &snapshotStream{Reader: io.MultiReader(bytes.NewReader(head), io.NewSectionReader(f, 0, size)), closers: []io.Closer{f}}
+	total := int64(len(head)) + size
+	if info.Shard != PlacementGroup {
+		h := n.history.Transfer(info.Shard)
+		s.Reader, s.closers = io.MultiReader(s.Reader, h), append(s.closers, h)
+		total += h.Size()
+	}
+	return meta, total, s, nil
 }
 
-// openFile reads a file from its beginning.
-type openFile struct {
-	*io.SectionReader
-	io.Closer
+// snapshotStream reads a snapshot and the history that goes with it.
+type snapshotStream struct {
+	io.Reader
+	closers []io.Closer
+}
+
+func (s *snapshotStream) Close() error {
+	for _, c := range s.closers {
+		_ = c.Close() // read only
+	}
+	return nil
 }
 
 // ReportSnapshot says how the sending that Transport.SendSnapshot asked for ended.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fastpaca/shard/history"
 	"fastpaca/wal"
 )
 
@@ -14,6 +15,7 @@ type stats struct {
 	snapshots      atomic.Uint64
 	snapshotErrors atomic.Uint64
 	snapshotBytes  atomic.Uint64
+	historyErrors  atomic.Uint64
 
 	invalid           atomic.Uint64
 	dropped           atomic.Uint64
@@ -43,8 +45,10 @@ type Stats struct {
 	Snapshots      uint64
 	SnapshotErrors uint64
 	SnapshotBytes  uint64 // written to snapshot files
-	Leading        int    // groups that this node leads
-	LeaderUnknown  int    // groups that it is a member of and knows no leader of
+	History        history.Stats
+	HistoryErrors  uint64
+	Leading        int // groups that this node leads
+	LeaderUnknown  int // groups that it is a member of and knows no leader of
 
 	InvalidMessages   uint64 // that no correct peer sends, dropped
 	DroppedMessages   uint64 // for want of room, or because the disk hangs; raft sends them again
@@ -76,6 +80,8 @@ func (n *Node) Stats(s *Stats) {
 		ReceiveErrors: n.stats.receiveErrors.Load(),
 	}
 	n.wal.Stats(&s.WAL)
+	n.history.Stats(&s.History)
+	s.HistoryErrors = n.stats.historyErrors.Load()
 	for _, g := range n.groups {
 		if g == nil {
 			continue

@@ -106,6 +106,13 @@ func (sp *Spill) Each(f func(id []byte, seq uint64, json []byte) error) error {
 	return nil
 }
 
+// AbortSpill takes sp back: its messages stay in memory, and are offered again. sp must be of this machine.
+func (m *Machine) AbortSpill(sp *Spill) {
+	for i := range sp.runs {
+		m.tails.note(sp.runs[i].ctx, 0)
+	}
+}
+
 // EndSpill lets the messages of sp go from memory. They must be durable elsewhere, and sp of this machine.
 func (m *Machine) EndSpill(sp *Spill) {
 	for i := range sp.runs {

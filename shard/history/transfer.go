@@ -21,7 +21,8 @@ type Transfer struct {
 	files []*file
 	it    *iterator
 	size  int64
-	buf   []byte // read from here on
+	room  []byte // one block with its length
+	buf   []byte // what of room is not read yet
 	ended bool
 }
 
@@ -57,7 +58,8 @@ func (t *Transfer) Read(p []byte) (n int, err error) {
 		if b == nil {
 			t.ended, stored = true, nil
 		}
-		t.buf = append(le.AppendUint32(t.buf[:0:0], uint32(len(stored))), stored...)
+		t.room = append(le.AppendUint32(t.room[:0], uint32(len(stored))), stored...)
+		t.buf = t.room
 	}
 	n = copy(p, t.buf)
 	t.buf = t.buf[n:]
