@@ -44,6 +44,8 @@ type recovered struct {
 	logBytes  int64 // of the log behind it
 	res       Result
 	err       error
+
+	told func(group uint32, e *raft.Entry) // Options.Applied, in manual mode
 }
 
 // entry takes the next record of the group's log. Called in log order.
@@ -105,6 +107,9 @@ func soleVoter(c *raft.Conf, id uint64) bool {
 func (r *recovered) applyTo(commit uint64) {
 	for r.head < len(r.tail) && r.tail[r.head].Index <= commit {
 		e := &r.tail[r.head]
+		if r.told != nil {
+			r.told(r.id, e)
+		}
 		if err := r.applyEntry(e); err != nil {
 			r.err = fatalApply(r.id, e.Index, err)
 			return
@@ -173,7 +178,7 @@ const (
 // recoveryWorkers is how many goroutines rebuild the state: nobody else wants the processors yet.
 func recoveryWorkers() int { return runtime.GOMAXPROCS(0) }
 
-// replayer feeds the log, read by one goroutine, to recoveryWorkers appliers.
+// replayer feeds the log, read by one goroutine, to recoveryWorkers appliers. Without workers it applies itself.
 type replayer struct {
 	groups  []*recovered
 	err     error
@@ -197,14 +202,10 @@ func newReplayer(groups []*recovered, workers int, stats *ReplayStats) *replayer
 			defer p.workers.Done()
 			for items := range q {
 				for i := range items {
-					it := &items[i]
-					switch {
-					case it.buffer != nil:
+					if it := &items[i]; it.buffer != nil {
 						p.leave(w, it.buffer)
-					case it.state:
-						it.group.applyTo(it.commit)
-					default:
-						it.group.entry(it.commit, it.entry)
+					} else {
+						it.run()
 					}
 				}
 				clear(items)
@@ -218,8 +219,23 @@ func newReplayer(groups []*recovered, workers int, stats *ReplayStats) *replayer
 	return p
 }
 
+func (it *replayItem) run() {
+	if it.state {
+		it.group.applyTo(it.commit)
+	} else {
+		it.group.entry(it.commit, it.entry)
+	}
+}
+
 // Release implements wal.Releaser: a note behind the buffer's entries in every worker's queue.
 func (p *replayer) Release(done func()) {
+	if len(p.queues) == 0 {
+		for _, r := range p.groups {
+			r.own()
+		}
+		done()
+		return
+	}
 	b := &replayBuffer{done: done}
 	b.workers.Store(int32(len(p.queues)))
 	for w := range p.queues {
@@ -237,7 +253,13 @@ func (p *replayer) leave(w int, b *replayBuffer) {
 	}
 }
 
-func (p *replayer) add(it replayItem) { p.push(int(it.group.id)%len(p.queues), it) }
+func (p *replayer) add(it replayItem) {
+	if len(p.queues) == 0 {
+		it.run()
+		return
+	}
+	p.push(int(it.group.id)%len(p.queues), it)
+}
 
 func (p *replayer) push(w int, it replayItem) {
 	p.filling[w] = append(p.filling[w], it)
@@ -323,7 +345,14 @@ func (n *Node) recover() error {
 	if err != nil {
 		return err
 	}
-	replay := newReplayer(groups, recoveryWorkers(), &n.replay)
+	workers := recoveryWorkers()
+	if n.opt.Manual {
+		workers = 0 // a crash of the simulated machine, a panic out of its disk, must leave nothing behind
+		for _, r := range groups {
+			r.told = n.opt.Applied
+		}
+	}
+	replay := newReplayer(groups, workers, &n.replay)
 	o := wal.Options{
 		FS: n.opt.FS, Dir: walDir(n.opt.Dir), Groups: groupCount,
 		SegmentBytes: n.opt.SegmentBytes, SoftLimitBytes: n.opt.WALSoftBytes, HardLimitBytes: n.opt.WALHardBytes,
