@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"fastpaca/cluster/place"
 	"fastpaca/raft"
@@ -190,7 +191,8 @@ func (m *machine) retire() {
 	}
 }
 
-// mayWipe: no group has lost another voter that is still counted. A committed entry may then be on one living disk only.
+// mayWipe: no group has lost another voter that is still counted (a committed entry may then be on one living disk only),
+// and the voters that are left are a quorum: a set of two is never whole again without the one that it lost.
 func (w *World) mayWipe(m *machine) bool {
 	for _, g := range w.groups {
 		for _, list := range [...][]uint64{g.conf.Voters, g.conf.Outgoing} {
@@ -199,7 +201,7 @@ func (w *World) mayWipe(m *machine) bool {
 					return false
 				}
 			}
-			if len(list) == 1 && list[0] == m.id {
+			if n := len(list); slices.Contains(list, m.id) && (n-1)*2 <= n {
 				return false
 			}
 		}
