@@ -67,6 +67,12 @@ func texts(t *testing.T, n *Node, id string) []string {
 	t.Helper()
 	var v View
 	require.Equal(t, CodeOK, n.Read([]byte(id), &v))
+	return historyTexts(t, n, id, &v)
+}
+
+// historyTexts is the text of every message in v.
+func historyTexts(t *testing.T, n *Node, id string, v *View) []string {
+	t.Helper()
 	var page struct {
 		Messages []struct {
 			Seq   uint64
