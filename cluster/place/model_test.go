@@ -260,6 +260,20 @@ func (c *cluster) kill(id uint64) bool {
 	return true
 }
 
+// drained are the draining nodes that no set names and no group has: those that the coordinator removes.
+func (c *cluster) drained() (ids []uint64) {
+	for _, id := range c.members(Draining) {
+		used := has(c.m.Voters, id) || has(c.groups[Group].conf.Voters, id) || has(c.groups[Group].conf.Outgoing, id)
+		for g := range uint32(Shards) {
+			used = used || has(c.m.Set(g), id) || c.groups[g].conf.Member(id)
+		}
+		if !used {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // turn lets the coordinator and the leaders do one thing each. False: nobody had anything to do.
 func (c *cluster) turn() bool {
 	worked := false
@@ -268,7 +282,7 @@ func (c *cluster) turn() bool {
 		c.moves++
 		worked = true
 	}
-	for _, id := range Drained(c.m, c.settled) {
+	for _, id := range c.drained() {
 		applied(c.t, c.m, &Remove{id})
 		worked = true
 	}
@@ -380,7 +394,7 @@ func (c *cluster) finished() bool {
 			return false
 		}
 	}
-	return len(Rebalance(c.m, c.live, c.grace, c.settled, 24)) == 0 && len(Drained(c.m, c.settled)) == 0
+	return len(Rebalance(c.m, c.live, c.grace, c.settled, 24)) == 0 && len(c.drained()) == 0
 }
 
 func (c *cluster) check(seed uint64) {

@@ -52,23 +52,6 @@ func Rebalance(m *Map, live, graceOver func(id uint64) bool, settled func(group 
 	return p.moves
 }
 
-// Drained returns the draining nodes that are empty: no set names them, and no group is still on its way to a
-// membership without them (settled). The coordinator may Remove them; earlier, their peers would hang up on a
-// node whose vote still counts.
-func Drained(m *Map, settled func(group uint32) bool) (ids []uint64) {
-	for i := range m.Nodes {
-		if n := &m.Nodes[i]; n.State == Draining && m.Load(n.ID) == 0 && !has(m.Voters, n.ID) {
-			ids = append(ids, n.ID)
-		}
-	}
-	for g := uint32(0); g <= Group && len(ids) > 0; g++ {
-		if !settled(g) {
-			return nil
-		}
-	}
-	return ids
-}
-
 type plan struct {
 	m               *Map
 	live, graceOver func(uint64) bool
