@@ -29,8 +29,11 @@ func (t *Transport) Ask(ctx context.Context, addr string, req []byte) (Hello, []
 	defer stopped()
 	c, h, err := t.connect(ctx, addr, laneAsk, nil)
 	if err != nil {
-		if errors.Is(err, refusedError(refusedSelf)) {
+		switch {
+		case errors.Is(err, refusedError(refusedSelf)):
 			err = ErrSelf
+		case t.ctx.Err() != nil:
+			err = ErrClosed
 		}
 		return h, nil, err
 	}

@@ -74,17 +74,19 @@ func TestCallsCutInEveryPhase(t *testing.T) {
 	// Under way in Serve when the connection goes.
 	x := call(2)
 	<-inServe
-	session().fail(errSilent)
+	s := session()
+	s.fail(errSilent)
 	require.ErrorIs(t, <-x, ErrUnknown)
 	close(leave)
-	connected(t, a, b)
+	renewed := func() { eventually(t, "another connection", func() bool { x := session(); return x != nil && x != s }) }
+	renewed()
 	require.NoError(t, <-call(1))
 	before := served.Load()
 
 	// One in the writer's hands, one behind it.
 	shut.Store(true)
 	held.Store(0)
-	s := session()
+	s = session()
 	first := call(1)
 	eventually(t, "the writer is held", func() bool { return held.Load() > 0 && s.queued() == 0 })
 	s.mu.Lock()
@@ -101,7 +103,7 @@ func TestCallsCutInEveryPhase(t *testing.T) {
 	require.ErrorIs(t, <-second, ErrNotSent)
 	require.Equal(t, before, served.Load())
 	shut.Store(false)
-	connected(t, a, b)
+	renewed()
 	require.NoError(t, <-call(1))
 
 	var st Stats

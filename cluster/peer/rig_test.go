@@ -119,7 +119,7 @@ func newRig(t testing.TB, id uint64, edit func(*rig, *Config)) *rig {
 		edit(r, &cfg)
 	}
 	r.tr = New(cfg)
-	go r.accept(ln)
+	go r.accept(r.ln)
 	t.Cleanup(r.stop)
 	return r
 }

@@ -21,11 +21,9 @@ import (
 // fileOf returns n bytes, which compress or do not.
 func fileOf(n int, compressible bool) []byte {
 	b := make([]byte, n)
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for i := range b {
-		if b[i] = byte(rnd.Uint32()); compressible {
-			b[i] = "abcd    "[b[i]%8]
-		}
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	for i := 0; i < n && compressible; i++ {
+		b[i] = "abcd    "[b[i]%8]
 	}
 	return b
 }

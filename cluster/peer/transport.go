@@ -195,7 +195,8 @@ func (t *Transport) forget(c net.Conn) {
 // are under way, too. Calls that wait get an error.
 func (t *Transport) Close() error {
 	t.mu.Lock()
-	if !t.closed {
+	first := !t.closed
+	if first {
 		t.closed = true
 		t.cancel()
 		for c := range t.conns {
@@ -208,6 +209,8 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	t.pool.close()
 	t.group.Wait()
-	t.snapshots.report(t)
+	if first {
+		t.snapshots.report(t)
+	}
 	return nil
 }
