@@ -10,7 +10,7 @@ import (
 // coordinate runs the slow loop until Close.
 func (n *Node) coordinate(m *member) {
 	c := coordinator{n: n, m: m, seen: map[uint64]time.Time{}, started: n.opt.Now(), out: map[uint32]time.Time{}}
-	t := time.NewTicker(coordinateTick)
+	t := time.NewTicker(n.opt.pace.coordinate)
 	defer t.Stop()
 	for {
 		select {
@@ -41,7 +41,7 @@ func (c *coordinator) tick(now time.Time) {
 	}
 	c.moveIn(pm)
 	c.moveOut(now, pm)
-	if now.Sub(c.started) >= settleIn && place.Coordinator(pm, live) == c.m.id {
+	if now.Sub(c.started) >= c.n.opt.pace.settleIn && place.Coordinator(pm, live) == c.m.id {
 		c.plan(now, pm, live)
 	}
 }

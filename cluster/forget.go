@@ -13,12 +13,9 @@ import (
 // A node that is no member of a group any more drops what it holds of it. It does not hear of its own removal - who is out
 // gets no more of the log - so it asks the leader, which answers for what is committed, after a round of the quorum: an old
 // leader's word is not enough, since a new one may have taken this node in again.
-const (
-	// forgetAfter is how long the map must not have wanted this node: messages of the time before are gone by then.
-	forgetAfter = 5 * time.Second
-	// forgetMost bounds the groups dropped per tick. It is not urgent.
-	forgetMost = 8
-)
+//
+// forgetMost bounds the groups dropped per tick. It is not urgent.
+const forgetMost = 8
 
 // moveOut drops groups that this node has left.
 func (c *coordinator) moveOut(now time.Time, pm *place.Map) {
@@ -37,7 +34,7 @@ func (c *coordinator) moveOut(now time.Time, pm *place.Map) {
 		if !ok {
 			c.out[g.Shard] = now
 		}
-		if !ok || now.Sub(since) < forgetAfter || done == forgetMost {
+		if !ok || now.Sub(since) < c.n.opt.pace.forgetAfter || done == forgetMost {
 			continue
 		}
 		if done++; !c.n.leftGroup(c.m, g.Shard, pm.Version) {

@@ -41,6 +41,8 @@ type Options struct {
 	Now     func() time.Time                                         // default: time.Now
 	Rand    func() uint64                                            // default: math/rand/v2
 	Logf    func(event string, kv ...any)                            // default: silent
+
+	pace pace // of the orchestrator; for tests
 }
 
 func (o *Options) setDefaults() {
@@ -65,6 +67,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
+	}
+	if o.pace == (pace{}) {
+		o.pace = defaultPace()
 	}
 	if o.Shard.Dir == "" {
 		o.Shard.Dir = o.Dir.Path

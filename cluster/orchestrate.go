@@ -16,24 +16,40 @@ import (
 // node's address, groups that it has left. The second may wait for decisions; the first waits for nothing.
 //
 // All decisions are place's. Here is only how fast they are carried out.
+
+// pace is how fast the loops go. Tests go faster.
+type pace struct {
+	// lead is how often a leader looks at what has to be done. Nothing costs anything while nothing has.
+	lead time.Duration
+	// coordinate is how often the coordinator looks at the map.
+	coordinate time.Duration
+	// spread is how often leaderships are handed over, and spreadMost how many at a time: each costs its group the writes of
+	// some milliseconds.
+	spread     time.Duration
+	spreadMost int
+	// spreadAfter is how long a leader stays at least: right after an election storm nobody knows who stays.
+	spreadAfter time.Duration
+	// settleIn is how long a node that started looks before it coordinates: it has yet to hear of the others.
+	settleIn time.Duration
+	// forgetAfter is how long the map must not have wanted this node in a group before what it holds of it is dropped:
+	// messages of the time before are gone by then.
+	forgetAfter time.Duration
+}
+
+// defaultPace is the product's.
+func defaultPace() pace {
+	return pace{
+		lead: 200 * time.Millisecond, coordinate: time.Second, spread: 500 * time.Millisecond, spreadMost: 4,
+		spreadAfter: 4 * time.Second, settleIn: 3 * time.Second, forgetAfter: 5 * time.Second,
+	}
+}
+
 const (
-	// leadTick is how often a leader looks at what has to be done. Nothing costs anything while nothing has.
-	leadTick = 200 * time.Millisecond
-	// coordinateTick is how often the coordinator looks at the map.
-	coordinateTick = time.Second
 	// groupMoves is how many groups a leader brings new members to at a time. Each copies its state: more at once would
 	// only make each of them slower, and the appends beside them.
 	groupMoves = 4
 	// mapMoves is how many groups the coordinator has on the move at a time, in the whole cluster.
 	mapMoves = 12
-	// spreadTick and spreadMost pace the handing over of leaderships: each costs its group the writes of some
-	// milliseconds.
-	spreadTick = 500 * time.Millisecond
-	spreadMost = 4
-	// spreadAfter is how long a leader stays at least: right after an election storm nobody knows who stays.
-	spreadAfter = 4 * time.Second
-	// settleIn is how long a node that started looks before it coordinates: it has yet to hear of the others.
-	settleIn = 3 * time.Second
 )
 
 // orchestrate runs the loops once the node has a cluster, until Close.
@@ -47,7 +63,7 @@ func (n *Node) orchestrate() {
 	m := n.member.Load()
 	n.tasks.Go(func() { n.coordinate(m) })
 	l := leads{n: n, m: m}
-	t := time.NewTicker(leadTick)
+	t := time.NewTicker(n.opt.pace.lead)
 	defer t.Stop()
 	for {
 		l.tick(n.opt.Now())
@@ -91,7 +107,7 @@ func (l *leads) tick(now time.Time) {
 	l.connect(pm)
 	l.look(now)
 	l.follow(pm)
-	if now.Sub(l.spread) >= spreadTick {
+	if now.Sub(l.spread) >= l.n.opt.pace.spread {
 		l.spread = now
 		l.even(now, pm)
 	}
@@ -256,10 +272,10 @@ func (l *leads) even(now time.Time, pm *place.Map) {
 	done := 0
 	for g := range uint32(place.Shards) {
 		t, to := &l.terms[g], l.choice[g]
-		if done == spreadMost {
+		if done == l.n.opt.pace.spreadMost {
 			return
 		}
-		if t.term == 0 || to == 0 || to == l.m.id || now.Sub(t.since) < spreadAfter {
+		if t.term == 0 || to == 0 || to == l.m.id || now.Sub(t.since) < l.n.opt.pace.spreadAfter {
 			continue
 		}
 		l.m.store.Member(g, &l.st)
