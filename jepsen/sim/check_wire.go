@@ -22,6 +22,7 @@ type wireChecks struct {
 	leaders map[uint64]uint64 // term -> who leads it
 	maxTerm uint64
 	entries map[position]spoken
+	conf    raft.Conf // the newest that a leader sent to anybody
 }
 
 func newWireChecks() *wireChecks {
@@ -57,6 +58,9 @@ func (w *World) checkMessage(m *raft.Message) error {
 		// Log matching (paper 5.3): what has the same index and term is the same, and so is what precedes it.
 		if old, ok := g.wire.entries[at]; !ok {
 			g.wire.entries[at] = now
+			if c, err := raft.DecodeConf(e.Data); e.Kind == raft.KindConf && err == nil {
+				g.wire.conf = c
+			}
 		} else if old != now {
 			return fmt.Errorf("log matching: group %d: leader %d of term %d sends another entry %d of term %d than was sent before", m.Group, m.From, m.Term, e.Index, e.Term)
 		}

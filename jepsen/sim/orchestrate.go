@@ -192,7 +192,8 @@ func (m *machine) retire() {
 }
 
 // mayWipe: no group has lost another voter that is still counted (a committed entry may then be on one living disk only),
-// and the voters that are left are a quorum: a set of two is never whole again without the one that it lost.
+// and each that m is part of, or is to be, has a quorum without it: a set of two is never whole again without the one
+// that it lost, nor one that is about to become one of two.
 func (w *World) mayWipe(m *machine) bool {
 	for _, g := range w.groups {
 		for _, list := range [...][]uint64{g.conf.Voters, g.conf.Outgoing} {
@@ -201,7 +202,18 @@ func (w *World) mayWipe(m *machine) bool {
 					return false
 				}
 			}
-			if n := len(list); slices.Contains(list, m.id) && (n-1)*2 <= n {
+		}
+		// The newest membership may be in force and not yet committed, and the map may want another.
+		sets := [][]uint64{g.conf.Voters, g.wire.conf.Voters, g.wire.conf.Outgoing, nil}
+		if w.newest != nil {
+			sets[3] = w.newest.Set(g.id)
+		}
+		part := g.conf.Member(m.id)
+		for _, set := range sets {
+			part = part || slices.Contains(set, m.id)
+		}
+		for _, set := range sets {
+			if part && len(set) > 0 && len(set) < 3 {
 				return false
 			}
 		}
