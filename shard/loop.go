@@ -2,7 +2,6 @@ package shard
 
 import (
 	"fmt"
-	"math"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -43,6 +42,7 @@ type loop struct {
 	free    []*batch
 	out     []raft.Message // for other nodes, at the end of the pass
 	entries []raft.Entry   // of out
+	share   []*group       // that lead and have committed something in this pass
 	res     Result         // of entries that nobody here waits for
 	peers   []raft.PeerStatus
 	lost    func(proposal)
@@ -158,6 +158,9 @@ func (l *loop) pass() {
 		l.tick()
 	}
 	l.mail.reset()
+	if len(l.share) > 0 {
+		l.shareCommits()
+	}
 	l.drive()
 	l.submit()
 	l.flush() // after submit: the disk works while the messages are encoded
@@ -210,7 +213,7 @@ func (l *loop) propose(r *Request, now int64) {
 func (l *loop) abandon() {
 	for _, g := range l.groups {
 		g.abandonReads(CodeShuttingDown)
-		g.pending.abandon(math.MaxUint64, 0, l.late, l.release)
+		g.pending.abandon(l.late, l.release)
 	}
 }
 

@@ -42,7 +42,7 @@ func (l *loop) refused(g *group, m *raft.Message, err error) {
 func (l *loop) diverged(g *group, from uint64, err error) {
 	g.stopped = true
 	l.node.stats.diverged.Add(1)
-	g.pending.abandon(math.MaxUint64, math.MaxUint64, l.late, l.release)
+	g.pending.abandon(l.late, l.release)
 	g.abandonReads(CodeUnavailable)
 	g.publishRole()
 	l.node.opt.Logf("group_diverged", "level", "error", "group", g.id, "peer", from, "error", err.Error(),
@@ -89,8 +89,14 @@ func (l *loop) drive() {
 	}
 }
 
-// roleChanged answers the requests that this node proposed as the leader of a term that it does not lead any more. They
-// come after what is committed: those that made it are answered by then.
+// orphanTicks is how long requests of a lost leadership wait for the word of the next leader: longer than an election and
+// a round trip take, and short enough that a client of a node without a quorum has its 503 within 3 s.
+const orphanTicks = 20
+
+// roleChanged is about the requests that this node proposed as the leader of a term that it does not lead any more. What
+// became of them shows as soon as the next leader commits anything: the same entry at their place, and they are
+// answered as if nothing had happened (a leadership that was handed over loses no request), or another one, and
+// nothing was written. Without a next leader their outcome stays unknown, and they are told so soon.
 func (l *loop) roleChanged(g *group, rd *raft.Ready) {
 	limit := uint64(math.MaxUint64)
 	if rd.Role == raft.Leader {
@@ -98,9 +104,7 @@ func (l *loop) roleChanged(g *group, rd *raft.Ready) {
 	} else {
 		g.retireAt = 0
 	}
-	if g.pending.size > 0 {
-		g.pending.abandon(limit, g.raft.Status().Stable, l.late, l.release)
-	}
+	g.pending.hurry(limit, l.now+orphanTicks)
 }
 
 // persist adds what must reach the disk to the batch.
@@ -151,6 +155,24 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 		}
 	}
 	g.raft.Applied(g.applied)
+	if g.raft.IsLeader() && !g.raft.SoleVoter() {
+		l.share = append(l.share, g)
+	}
+}
+
+// shareCommits tells the followers what has just been committed, if nothing else is under way that would carry the news:
+// their streams show it at once then, and not with the next heartbeat. Under load the next append brings it, or the
+// heartbeat, and the messages are spared.
+func (l *loop) shareCommits() {
+	idle := l.node.inflight.Load() == 0
+	for i, g := range l.share {
+		if idle {
+			g.raft.ShareCommit()
+			l.touch(g)
+		}
+		l.share[i] = nil
+	}
+	l.share = l.share[:0]
 }
 
 // post keeps messages for flush. Their entries are copied: what is in a Ready is gone with the next one.

@@ -13,6 +13,9 @@ func (l *loop) tick() {
 		}
 		if g.pending.size > 0 {
 			g.pending.expire(l.now, l.late)
+			if !g.raft.IsLeader() {
+				g.pending.forget(g.raft.Status().Stable, l.release)
+			}
 		}
 		if len(g.reads.list) > 0 {
 			g.reads.expire(l.now)

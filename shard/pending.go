@@ -1,5 +1,7 @@
 package shard
 
+import "math"
+
 // pending is the queue of proposals of one group that wait for their entry to be applied, in log order.
 // It is a ring buffer: no allocation once it has grown to the group's usual depth.
 type pending struct {
@@ -75,19 +77,32 @@ func (p *pending) expire(now int64, late func(*Request)) {
 	}
 }
 
-// abandon answers every request that was proposed in a term before limit: this node does not lead that term any more, so
-// that nobody here will see to it that the entry commits. It may commit all the same. The slots stay, with what they
-// hold of the budget, but for those at the front whose entries are on disk up to stable: what is left of them is in the
-// log's memory only, and goes when the next leader's log is here, whenever that is.
-func (p *pending) abandon(limit, stable uint64, unknown func(*Request), release func(bytes int)) {
+// hurry bounds by deadline the wait of every request that was proposed in a term before limit. The order of deadlines
+// along the queue stays as it is.
+func (p *pending) hurry(limit uint64, deadline int64) {
 	for i := range p.size {
-		x := p.at(i)
-		if x.term < limit && x.req != nil {
+		if x := p.at(i); x.term < limit && x.req != nil {
+			x.req.deadline = min(x.req.deadline, deadline)
+		}
+	}
+}
+
+// abandon answers every request: nobody here will hear what became of it.
+func (p *pending) abandon(unknown func(*Request), release func(bytes int)) {
+	for i := range p.size {
+		if x := p.at(i); x.req != nil {
 			unknown(x.req)
 			x.req = nil
 		}
 	}
-	for p.size > 0 && p.at(0).term < limit && p.at(0).index <= stable {
+	p.forget(math.MaxUint64, release)
+}
+
+// forget gives up the slots at the front whose clients have their answer and whose entries are on disk, which is up to
+// stable: for a node that does not lead, and so does not know whether it will ever hear of them. What is not on disk yet still
+// costs what the budget is there to bound.
+func (p *pending) forget(stable uint64, release func(bytes int)) {
+	for p.size > 0 && p.at(0).req == nil && p.at(0).index <= stable {
 		release(p.at(0).bytes)
 		p.pop()
 	}

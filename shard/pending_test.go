@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,4 +68,27 @@ func TestPendingExpiresInOrder(t *testing.T) {
 	require.True(t, ok, "the slot of an answered request is still in line")
 	require.Nil(t, x.req)
 	takeOne(t, &p, 2, late)
+}
+
+// TestRequestsSurviveAHandOver: what was proposed before a leadership was handed over is answered by the next leader's
+// commit, and not with "unknown".
+func TestRequestsSurviveAHandOver(t *testing.T) {
+	c := newTestCluster(t, 3, noSnapshots)
+	c.put("x")
+	group := Of([]byte("x"))
+	for round := range 10 {
+		lead := c.leader(group)
+		n := c.node(lead)
+		codes := make(chan Code, 8)
+		for i := range cap(codes) {
+			go func() {
+				_, code := appendText(n, "x", fmt.Sprint(round, i))
+				codes <- code
+			}()
+		}
+		_ = n.Transfer(group, lead%3+1) // it may be under way already
+		for range cap(codes) {
+			require.Contains(t, []Code{CodeOK, CodeNotLeader}, <-codes, "decided either way")
+		}
+	}
 }

@@ -234,7 +234,7 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 	g.logBytes = 0
 	g.snap.index, g.snap.term, g.snap.state, g.snap.wanted = s.Index, s.Term, g.bytes(), false
 	// Nothing of what was proposed here is in the log any more, and whether it is in the snapshot nobody can tell.
-	g.pending.abandon(math.MaxUint64, math.MaxUint64, l.late, l.release)
+	g.pending.abandon(l.late, l.release)
 
 	b := l.current()
 	b.wal.Snapshot(g.id, s.Index, s.Term, raft.AppendConf(nil, &s.Conf))
