@@ -140,12 +140,67 @@ func drainError(name string) error {
 }
 
 // streamRoutes says where streams are served from. The zero value: here.
-type streamRoutes struct{}
+type streamRoutes struct {
+	from atomic.Int32 // 0: here; n: node n-1; -1: nowhere
 
-func (streamRoutes) local(r *testRouter, id []byte) (*shard.Context, shard.Code) {
-	return r.cluster.state.Context(id)
+	mu    sync.Mutex
+	conns []net.Conn // of remote streams, as long as they are not cut
+	opens int
 }
 
-func (streamRoutes) remote(*testRouter, []byte, []byte) (net.Conn, shard.Code) {
-	return nil, shard.CodeUnavailable
+func (s *streamRoutes) local(r *testRouter, id []byte) (*shard.Context, shard.Code) {
+	switch s.from.Load() {
+	case 0:
+		return r.cluster.state.Context(id)
+	case -1:
+		return nil, shard.CodeUnavailable
+	}
+	return nil, shard.CodeNotLeader
+}
+
+func (s *streamRoutes) remote(r *testRouter, _, open []byte) (net.Conn, shard.Code) {
+	from := s.from.Load()
+	if from <= 0 {
+		return nil, shard.CodeUnavailable
+	}
+	near, far, err := tcpPair()
+	if err != nil {
+		return nil, shard.CodeUnavailable
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opens++
+	s.conns = append(s.conns, near)
+	open = append([]byte(nil), open...)
+	go r.cluster.nodes[from-1].s.ServeRemoteStream(open, far)
+	return near, shard.CodeOK
+}
+
+// cut breaks all remote streams that this node has.
+func (s *streamRoutes) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.conns = nil
+}
+
+// tcpPair is two ends of a connection.
+func tcpPair() (a, b net.Conn, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	if a, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	b, err = ln.Accept()
+	return a, b, err
+}
+
+// streams is node i for the stream clients of stream_client_test.go.
+func (c *testCluster) streams(i int) *streamServer {
+	return &streamServer{Server: c.nodes[i].s, store: &streamStore{c.state}, addr: c.nodes[i].addr}
 }

@@ -5,8 +5,6 @@ import (
 	"net"
 	"strconv"
 
-	"fastpaca/ring"
-
 	"github.com/valyala/fasthttp"
 )
 
@@ -50,35 +48,35 @@ func (t *sseTransport) goodbye(dst []byte, _ cause) []byte { return dst }
 func (t *sseTransport) frameEnd([]byte, int) int { return 0 }
 
 func (t *sseTransport) next(s *stream, dst []byte) (out []byte, kind eventKind, ok bool) {
-	event, kind, ok := s.nextEvent(s.scratch[:0])
+	event, e, ok := s.nextEvent(s.scratch[:0])
 	if !ok {
-		return dst, kind, false
+		return dst, eventOther, false
 	}
 	s.scratch = event
 	if cap(s.scratch) > streamBufferRetain {
 		s.scratch = nil
 	}
 	dst = append(dst, "id: "...)
-	dst = t.appendID(dst, s, event, kind)
-	return appendData(append(dst, '\n'), event), kind, true
+	dst = t.appendID(dst, s, event, e)
+	return appendData(append(dst, '\n'), event), e.kind, true
 }
 
 // appendID appends the id of an event that s.nextEvent has just returned.
-func (t *sseTransport) appendID(dst []byte, s *stream, event []byte, kind eventKind) []byte {
-	if kind != eventMessage {
-		v := eventVersion(event, kind)
-		if kind == eventGap { // it has none; what precedes the gap counts as delivered
-			v = s.cursor.Version
+func (t *sseTransport) appendID(dst []byte, s *stream, event []byte, e eventInfo) []byte {
+	if e.kind != eventMessage {
+		v := eventVersion(event, e.kind)
+		if e.kind == eventGap { // it has none; what precedes the gap counts as delivered
+			v = e.version
 		}
 		return strconv.AppendUint(dst, v, 10)
 	}
-	v, seq := eventVersion(event, kind), eventSeq(event)
+	v := eventVersion(event, e.kind)
 	if v != t.version {
 		t.version, t.sent, s.skipped = v, s.skipped, 0
 	}
 	t.sent++
 	dst = strconv.AppendUint(dst, v, 10)
-	if s.view.Slot(seq).Flags&ring.FlagEnd == 0 {
+	if !e.last {
 		dst = append(dst, ':')
 		dst = strconv.AppendInt(dst, int64(t.sent), 10)
 	}
@@ -110,7 +108,7 @@ func appendData(dst, event []byte) []byte {
 
 // read waits for the end of the connection; there is nothing that a client could say.
 func (t *sseTransport) read(s *stream, r *streamReader) {
-	setUserTimeout(s.out.raw, s.set.opt.IdleTimeout)
+	setUserTimeout(s.out.raw, s.opt.IdleTimeout)
 	r.discard()
 	s.end(causeGone)
 }

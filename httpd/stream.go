@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +21,10 @@ import (
 //
 // A stream costs two goroutines and the kernel's buffers; its own buffers are pooled and held only while it
 // sends.
+//
+// In a cluster a stream is served from the replica of the node that its client is connected to, whoever leads the
+// shard: a change of leaders does not concern it. A node without a replica relays from one that has it, with one
+// goroutine more (relay_feed.go). When either is lost, another takes its place (feed.go).
 
 // StreamOptions are the times and bounds of streams. Zero values mean the defaults. The intervals are API
 // (API.md, Stream) and are options for the sake of tests.
@@ -41,6 +44,9 @@ type StreamOptions struct {
 	// Linger is how long the connection of a slow consumer is kept after its close frame was handed to the
 	// kernel, for the client to come back and read it. It counts towards StreamMax. Default 30 s.
 	Linger time.Duration
+	// Reattach is how long a stream may be without a replica to read from before it is closed with 1001, in a
+	// cluster. Default 10 s.
+	Reattach time.Duration
 	// SendBuffer is SO_SNDBUF of a stream, in bytes (Linux doubles it): what a client may lag behind before
 	// the stream blocks. Default 64 KiB.
 	SendBuffer int
@@ -56,6 +62,7 @@ func (o *StreamOptions) setDefaults() {
 	orDuration(&o.IdleTimeout, 90*time.Second)
 	orDuration(&o.StallTimeout, 10*time.Second)
 	orDuration(&o.Linger, 30*time.Second)
+	orDuration(&o.Reattach, 10*time.Second)
 	if o.MaxLag == 0 {
 		o.MaxLag = 65536
 	}
@@ -76,17 +83,14 @@ const (
 	streamFarewell = time.Second
 )
 
-// streamSource is what a stream reads from. *shard.Context is one.
-type streamSource interface {
-	View(*shard.View)
-	Subscribe(wake chan<- struct{})
-	Unsubscribe(wake chan<- struct{})
-}
-
-// streamSet is the streams of a server: at most max at a time.
+// streamSet is the streams of a server: at most max of clients at a time, and relayShare times as many for other
+// nodes.
 type streamSet struct {
-	opt      StreamOptions
+	opt      StreamOptions // of streams to clients
+	relay    StreamOptions // of streams to other nodes
 	max      int
+	find     feedFinder // for a client's stream: here or on another node
+	findHere feedFinder // for a stream to another node
 	metrics  *streamMetrics
 	log      *Logger
 	bufs     sync.Pool // *[]byte
@@ -102,24 +106,35 @@ func newStreamSet(s *Server) *streamSet {
 	set := &streamSet{
 		opt: s.cfg.Streams, max: s.cfg.StreamMax, metrics: &s.metrics.streams, log: s.log,
 		upgrader: newUpgrader(), stop: make(chan struct{}), all: map[*stream]struct{}{},
+		find: s.findFeed, findHere: s.findFeedHere,
 	}
 	set.opt.setDefaults()
+	set.relay = set.opt
+	set.relay.PingInterval, set.relay.StallTimeout = relayPingInterval, relayPatience*set.opt.StallTimeout
 	set.bufs.New = func() any { b := make([]byte, 0, streamBatch+4096); return &b }
 	return set
 }
 
+// feedFinder finds a feed for a stream of id, within wait or until stop is closed. version is where it begins.
+type feedFinder func(id []byte, p *streamParams, wait time.Duration, stop <-chan struct{}) (f feed, version uint64, code shard.Code)
+
 // stream is one subscriber, from its request to the end of its connection.
 type stream struct {
 	set    *streamSet
+	opt    *StreamOptions
 	kind   streamKind
 	id     string // of the context
-	source streamSource
 	opened time.Time
+	params streamParams // of the request; where to resume is brought up to date for each feed
 
-	cursor  shard.Cursor
-	skip    resumePoint
-	skipped int  // messages left out because of skip
-	include bool // message events carry the message
+	// Of the stream's goroutine, once it has begun.
+	feed     feed
+	attached time.Time // when it got this feed
+	lost     time.Time // when it lost the first of those that it lost in a row
+	place    streamPlace
+	resume   resumer
+	skip     resumePoint
+	skipped  int // messages left out because of skip
 
 	wake  chan struct{} // one slot
 	pong  chan []byte   // one slot: payload of the latest WebSocket ping
@@ -129,28 +144,40 @@ type stream struct {
 	started bool // guarded by set.mu
 
 	// Of the stream's goroutine.
-	view    shard.View
 	scratch []byte
 	out     outlet
 }
 
-// reserve takes a slot for a stream of source, or returns nil if there is none or the server stops.
-func (set *streamSet) reserve(kind streamKind, source streamSource, id []byte) *stream {
+// reserve takes a slot for a stream of f, or closes f and returns nil if there is none or the server stops.
+func (set *streamSet) reserve(kind streamKind, f feed, id []byte) *stream {
 	s := &stream{
-		set: set, kind: kind, source: source, id: string(id), opened: time.Now(),
+		set: set, opt: &set.opt, kind: kind, feed: f, id: string(id), opened: time.Now(),
 		wake: make(chan struct{}, 1), pong: make(chan []byte, 1), quit: make(chan struct{}),
+	}
+	if kind == kindRelay {
+		s.opt = &set.relay
 	}
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	if len(set.all) >= set.max {
+	if set.fullLocked(kind) {
 		set.sweepLocked()
 	}
-	if set.draining || len(set.all) >= set.max {
+	if set.draining || set.fullLocked(kind) {
+		f.close()
 		return nil
 	}
 	set.all[s] = struct{}{}
 	set.metrics.open[kind].Add(1)
 	return s
+}
+
+// fullLocked says whether there is no slot for another stream of this kind.
+func (set *streamSet) fullLocked(kind streamKind) bool {
+	relays := int(set.metrics.open[kindRelay].Load()) // moved under set.mu only
+	if kind == kindRelay {
+		return relays >= relayShare*set.max
+	}
+	return len(set.all)-relays >= set.max
 }
 
 // sweepLocked takes back the slots of streams whose connection broke before they began.
@@ -166,6 +193,9 @@ func (set *streamSet) removeLocked(s *stream) {
 	if _, ok := set.all[s]; ok {
 		delete(set.all, s)
 		set.metrics.open[s.kind].Add(-1)
+		if !s.started { // else its goroutine does it
+			s.feed.close()
+		}
 	}
 }
 
@@ -239,6 +269,3 @@ func (set *streamSet) recycle(b *[]byte) {
 		set.bufs.Put(b)
 	}
 }
-
-// ServeRemoteStream is the other end of Router.Remote.
-func (s *Server) ServeRemoteStream(open []byte, c net.Conn) {}

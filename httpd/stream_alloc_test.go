@@ -19,11 +19,12 @@ func TestStreamEventsAllocateNothing(t *testing.T) {
 	}
 	source, _ := store.Context([]byte("c"))
 	for name, tr := range map[string]transport{"websocket": &wsTransport{}, "sse": &sseTransport{}} {
-		s := &stream{source: source, include: true, scratch: make([]byte, 0, 4096)}
+		f := &localFeed{source: source, include: true}
+		s := &stream{feed: f, scratch: make([]byte, 0, 4096)}
 		buf := make([]byte, 0, 256<<10)
 		round := func() {
-			s.cursor = shard.Cursor{}
-			s.source.View(&s.view)
+			f.cursor = shard.Cursor{}
+			f.look()
 			out, events := buf, 0
 			for {
 				var ok bool
@@ -32,7 +33,7 @@ func TestStreamEventsAllocateNothing(t *testing.T) {
 				}
 				events++
 			}
-			s.view.Reset()
+			f.rest()
 			if events != 400 || &out[0] != &buf[:1][0] {
 				t.Fatal(events, len(out))
 			}
@@ -51,14 +52,15 @@ func BenchmarkStreamEvent(b *testing.B) {
 	source, _ := store.Context([]byte("c"))
 	for name, tr := range map[string]transport{"websocket": &wsTransport{}, "sse": &sseTransport{}} {
 		b.Run(name, func(b *testing.B) {
-			s := &stream{source: source, include: true}
-			s.source.View(&s.view)
+			f := &localFeed{source: source, include: true}
+			s := &stream{feed: f}
+			f.look()
 			buf := make([]byte, 0, 4096)
 			b.ReportAllocs()
 			for b.Loop() {
 				var ok bool
 				if buf, _, ok = tr.next(s, buf[:0]); !ok {
-					s.cursor = shard.Cursor{}
+					f.cursor = shard.Cursor{}
 				}
 			}
 			b.SetBytes(int64(len(buf)))

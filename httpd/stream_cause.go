@@ -11,6 +11,7 @@ const (
 	causeShutdown         // the server stops
 	causeClient           // the client closed the stream
 	causeGone             // the connection broke
+	causeLost             // no replica could be found to go on with
 	causePanic            // a bug
 	causeCount
 )
@@ -29,6 +30,7 @@ var causes = [causeCount]struct {
 	causeShutdown:   {"shutdown", 1001, "shutdown"},
 	causeClient:     {"client", 1000, ""},
 	causeGone:       {"gone", 0, ""},
+	causeLost:       {"lost", 1001, "unavailable"},
 	causePanic:      {"panic", 1011, "internal_error"},
 }
 

@@ -12,10 +12,11 @@ type streamKind uint8
 const (
 	kindWS streamKind = iota
 	kindSSE
+	kindRelay // to another node
 	kindCount
 )
 
-var kindLabels = [kindCount]string{"websocket", "sse"}
+var kindLabels = [kindCount]string{"websocket", "sse", "relay"}
 
 func (k streamKind) String() string { return kindLabels[k] }
 
@@ -31,9 +32,11 @@ type streamMetrics struct {
 	open     [kindCount]atomic.Int64
 	opened   [kindCount]*metrics.Counter
 	rejected *metrics.Counter
-	events   [eventCount]*metrics.Counter
-	bytes    *metrics.Counter
-	closed   [causeCount]*metrics.Counter
+
+	reattached *metrics.Counter
+	events     [eventCount]*metrics.Counter
+	bytes      *metrics.Counter
+	closed     [causeCount]*metrics.Counter
 }
 
 func (m *streamMetrics) init(set *metrics.Set) {
@@ -43,6 +46,7 @@ func (m *streamMetrics) init(set *metrics.Set) {
 		m.opened[k] = set.NewCounter("fastpaca_stream_opened_total" + labels)
 	}
 	m.rejected = set.NewCounter("fastpaca_stream_rejected_total")
+	m.reattached = set.NewCounter("fastpaca_stream_reattached_total")
 	m.bytes = set.NewCounter("fastpaca_stream_sent_bytes_total")
 	for i, label := range eventLabels {
 		m.events[i] = set.NewCounter(`fastpaca_stream_events_total{type="` + label + `"}`)

@@ -24,29 +24,22 @@ func (s *Server) openStream(ctx *fasthttp.RequestCtx, w *work, kind streamKind) 
 		writeError(ctx, errInvalidQuery, message)
 		return nil
 	}
-	source, code := s.store.Context(w.id)
-	if code != shard.CodeOK {
-		writeOutcome(ctx, code)
-		return nil
-	}
 	if s.draining.Load() {
 		writeOutcome(ctx, shard.CodeShuttingDown)
 		return nil
 	}
-	st := s.streams.reserve(kind, source, w.id)
+	f, version, code := s.streams.find(w.id, &p, routeWait, s.streams.stop)
+	if code != shard.CodeOK {
+		writeOutcome(ctx, readOutcome(code))
+		return nil
+	}
+	st := s.streams.reserve(kind, f, w.id)
 	if st == nil {
 		s.metrics.streams.rejected.Inc()
 		writeError(ctx, errTooManyStreams, "this node serves as many streams as FASTPACA_STREAM_MAX_CONNECTIONS allows; close some, or try again later or on another node")
 		return nil
 	}
-	st.include, st.skip = p.include, p.skip
-	if p.resume {
-		st.cursor = shard.Cursor{Version: p.version}
-	} else {
-		source.View(&st.view)
-		st.cursor = st.view.LiveCursor()
-		st.view.Reset()
-	}
+	st.params, st.skip, st.place.version = p, p.skip, version
 	return st
 }
 
@@ -115,24 +108,28 @@ func parseVersion(b []byte) (v uint64, ok bool) {
 	return v, v < 1<<48
 }
 
-// nextEvent appends the next event of s.view to dst, leaving out what a resume point says was delivered.
-func (s *stream) nextEvent(dst []byte) (out []byte, kind eventKind, ok bool) {
+// nextEvent appends the next event of the feed to dst, leaving out what the client has.
+func (s *stream) nextEvent(dst []byte) (out []byte, e eventInfo, ok bool) {
 	at := len(dst)
 	for {
-		out, ok = s.view.NextEvent(dst[:at], &s.cursor, s.include)
+		out, e, ok = s.feed.next(dst[:at])
 		if !ok {
-			return out, eventOther, false
+			return out, e, false
 		}
-		kind = eventOf(out[at:])
+		event := out[at:]
+		dst = out
+		if s.resume.has(event, e) {
+			continue
+		}
+		s.place.advance(event, e)
 		if s.skip.messages == 0 {
-			return out, kind, true
+			return out, e, true
 		}
-		if kind != eventMessage || eventVersion(out[at:], kind) != s.skip.version {
+		if e.kind != eventMessage || eventVersion(event, e.kind) != s.skip.version {
 			s.skip = resumePoint{}
-			return out, kind, true
+			return out, e, true
 		}
 		s.skip.messages--
 		s.skipped++
-		dst = out
 	}
 }

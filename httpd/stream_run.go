@@ -12,7 +12,7 @@ type transport interface {
 	read(s *stream, r *streamReader)
 	// hello appends what precedes the first event.
 	hello(dst []byte) []byte
-	// next appends the next event of s.view, framed. ok is false if there is none.
+	// next appends the next event of the stream, framed. ok is false if there is none.
 	next(s *stream, dst []byte) (out []byte, kind eventKind, ok bool)
 	ping(dst []byte) []byte
 	// pong appends the answer to a ping of the client's.
@@ -32,16 +32,16 @@ func (s *stream) run(conn net.Conn, t transport) {
 		return
 	}
 	s.set.log.Line(LevelDebug, "stream_opened").Str("context_id", s.id).Str("transport", s.kind.String()).
-		Uint("version", s.cursor.Version).Send("a stream was opened")
-	s.out.open(conn, &s.set.opt)
+		Uint("version", s.place.version).Send("a stream was opened")
+	s.out.open(conn, s.opt)
 
 	r := newStreamReader(s, conn, t)
 	c, said := s.serve(t)
 	s.closed(c)
 	switch {
 	case !said || c == causeClient: // nobody is there to wait for
-	case c == causeSlow:
-		r.wait(s.set.opt.Linger, s.set.stop)
+	case c == causeSlow && s.kind != kindRelay:
+		r.wait(s.opt.Linger, s.set.stop)
 	default:
 		r.wait(streamFarewell, nil)
 	}
@@ -56,7 +56,7 @@ func (s *stream) closed(c cause) {
 		level = LevelWarn
 	}
 	s.set.log.Line(level, "stream_closed").Str("context_id", s.id).Str("transport", s.kind.String()).
-		Uint("version", s.cursor.Version).Str("reason", c.String()).Dur("open_ms", time.Since(s.opened)).
+		Uint("version", s.place.version).Str("reason", c.String()).Dur("open_ms", time.Since(s.opened)).
 		Send("a stream ended")
 }
 
@@ -69,9 +69,10 @@ func (s *stream) serve(t transport) (c cause, said bool) {
 			c, said = causePanic, s.out.last(t.goodbye(nil, causePanic))
 		}
 	}()
-	s.source.Subscribe(s.wake) // before the first look, so that nothing is missed in between
-	defer s.source.Unsubscribe(s.wake)
-	ping := time.NewTicker(s.set.opt.PingInterval)
+	s.attached = time.Now()
+	s.feed.start(s.wake) // before the first look, so that nothing is missed in between
+	defer func() { s.feed.close() }()
+	ping := time.NewTicker(s.opt.PingInterval)
 	defer ping.Stop()
 
 	b := s.set.buffer()
@@ -102,8 +103,12 @@ func (s *stream) serve(t transport) (c cause, said bool) {
 // catchUp sends what buf holds and then all events up to the present. When the stream ends, it returns buf and
 // how much of it was written.
 func (s *stream) catchUp(t transport, buf []byte, ping <-chan time.Time) (_ []byte, written int, c cause) {
-	defer s.view.Reset() // a sleeping stream keeps no pages in memory
-	s.source.View(&s.view)
+	defer func() { s.feed.rest() }() // a sleeping stream keeps no pages in memory
+	for !s.feed.look() {
+		if c := s.reattach(); c != causeNone {
+			return buf, 0, c
+		}
+	}
 	for {
 		if c := s.ended(); c != causeNone {
 			return buf, 0, c
@@ -146,23 +151,22 @@ func (s *stream) ping(t transport, dst []byte) []byte {
 func (s *stream) write(buf []byte) (written int, c cause) {
 	blocked, head := false, uint64(0)
 	written, c = s.out.write(buf, func() cause {
-		s.source.View(&s.view)
-		now := s.view.LiveCursor().Version
-		s.view.Reset()
+		s.feed.rest()
+		now := s.feed.head()
 		if !blocked {
 			blocked, head = true, now
 		}
 		if c := s.ended(); c != causeNone {
 			return c
 		}
-		if now-head > s.set.opt.MaxLag {
+		if now > head+s.opt.MaxLag {
 			return causeSlow
 		}
 		return causeNone
 	})
 	s.set.metrics.bytes.Add(written)
 	if blocked {
-		s.source.View(&s.view)
+		s.feed.look() // one that is lost was signalled, and is seen before the next sleep
 	}
 	return written, c
 }

@@ -390,11 +390,11 @@ func TestStreamLimit(t *testing.T) {
 func TestStreamSlotOfABrokenConnectionComesBack(t *testing.T) {
 	s := bareServer(t)
 	s.streams.max = 1
-	c := s.streams.reserve(kindWS, nil, []byte("c"))
+	c := s.streams.reserve(kindWS, &localFeed{}, []byte("c"))
 	require.NotNil(t, c)
-	require.Nil(t, s.streams.reserve(kindSSE, nil, nil))
+	require.Nil(t, s.streams.reserve(kindSSE, &localFeed{}, nil))
 	c.opened = c.opened.Add(-2 * streamOpenGrace)
-	d := s.streams.reserve(kindSSE, nil, nil)
+	d := s.streams.reserve(kindSSE, &localFeed{}, nil)
 	require.NotNil(t, d)
 	require.False(t, s.streams.begin(c), "the slot is somebody else's now")
 	require.True(t, s.streams.begin(d))

@@ -63,15 +63,15 @@ func (t *wsTransport) hello(dst []byte) []byte { return dst }
 func (t *wsTransport) next(s *stream, dst []byte) (out []byte, kind eventKind, ok bool) {
 	at := len(dst)
 	out = append(dst, 0, 0, 0, 0)
-	out, kind, ok = s.nextEvent(out)
+	out, e, ok := s.nextEvent(out)
 	if !ok {
-		return out[:at], kind, false
+		return out[:at], eventOther, false
 	}
 	out, s.scratch = frameText(out, at, s.scratch)
 	if cap(s.scratch) > streamBufferRetain {
 		s.scratch = nil
 	}
-	return out, kind, true
+	return out, e.kind, true
 }
 
 func (t *wsTransport) ping(dst []byte) []byte {
@@ -95,7 +95,7 @@ func (t *wsTransport) goodbye(dst []byte, c cause) []byte {
 // protocol the library writes a close frame (1002, 1009) itself, beside our own writer: the two do not
 // interleave unless ours is blocked in the middle of a frame, and the connection ends either way.
 func (t *wsTransport) read(s *stream, r *streamReader) {
-	alive := func() { r.deadline(s.set.opt.IdleTimeout) }
+	alive := func() { r.deadline(s.opt.IdleTimeout) }
 	t.conn.SetReadLimit(wsReadLimit)
 	t.conn.SetPongHandler(func(string) error { alive(); return nil })
 	t.conn.SetPingHandler(func(payload string) error {
