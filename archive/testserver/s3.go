@@ -174,3 +174,15 @@ func versitygw() (string, error) {
 	}
 	return bin, os.Rename(filepath.Join(tmp, "versitygw"), bin)
 }
+
+// NewUser makes a user that owns nothing and may do nothing, and returns its keys.
+func (s *S3) NewUser(t testing.TB) (access, secret string) {
+	t.Helper()
+	access, secret = fmt.Sprintf("user-%d", s.n.Add(1)), "letmein-letmein"
+	cmd := exec.Command(s.bin, "admin", "--access", AccessKey, "--secret", SecretKey, "--endpoint-url", "http://"+s.Addr(),
+		"create-user", "--access", access, "--secret", secret, "--role", "user")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("creating a user: %v\n%s", err, out)
+	}
+	return access, secret
+}
