@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"io"
+	rnd "math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -213,23 +214,6 @@ func TestDialerIsCareful(t *testing.T) {
 	require.False(t, a.tr.Alive(3))
 }
 
-// TestHandshakesAreBounded: those who say nothing take up a bounded number of places, for a bounded time.
-func TestHandshakesAreBounded(t *testing.T) {
-	a := newRig(t, 1, nil)
-	var conns []net.Conn
-	for range handshakesMax {
-		conns = append(conns, stranger(t, a))
-	}
-	eventually(t, "all in the handshake", func() bool { return a.tr.handshakes() == handshakesMax })
-	require.Empty(t, silence(stranger(t, a)))
-	require.EqualValues(t, 1, a.tr.refusals.count[ReasonBusy].Load())
-	for _, c := range conns {
-		require.Empty(t, silence(c))
-	}
-	require.EqualValues(t, handshakesMax, a.tr.refusals.count[ReasonTimeout].Load())
-	require.Len(t, a.logged("peer_refused"), 2, "one line for each reason")
-}
-
 // TestThrottle: one line a minute says how many there were.
 func TestThrottle(t *testing.T) {
 	var l throttle
@@ -244,6 +228,57 @@ func TestThrottle(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, 5, n)
 }
+
+// TestHandshakeCutAnywhere records what a dialer says and plays every part of it: nothing but the whole is accepted, and the
+// whole only once, because the next challenge is another.
+func TestHandshakeCutAnywhere(t *testing.T) {
+	secret := []byte("s")
+	fixed := func() *party { // always the same nonce
+		return &party{self: Hello{Name: "n1"}, secret: secret, entropy: rnd.NewChaCha8([32]byte{})}
+	}
+	yes := func(Hello, lane) verdict { return welcome }
+	near, far := net.Pipe()
+	var said bytes.Buffer
+	done := make(chan error, 1)
+	go func() {
+		p := party{self: Hello{Name: "n2", ClusterID: testCluster, ID: 2}, secret: secret, entropy: rand.Reader}
+		h, err := p.dial(&recorder{near, &said}, laneData)
+		if err == nil && h.Name != "n1" {
+			t.Errorf("welcomed by %+v", h)
+		}
+		done <- err
+	}()
+	h, l, err := fixed().accept(far, yes)
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	require.Equal(t, laneData, l)
+	require.Equal(t, "n2", h.Name)
+	whole := said.Bytes()
+	for n := range whole {
+		s := &script{Reader: bytes.NewReader(whole[:n])}
+		_, _, err := fixed().accept(s, yes)
+		require.Error(t, err, "%d of %d bytes", n, len(whole))
+	}
+	for bit := range 8 * len(whole) {
+		b := bytes.Clone(whole)
+		b[bit/8] ^= 1 << (bit % 8)
+		_, _, err := fixed().accept(&script{Reader: bytes.NewReader(b)}, yes)
+		require.Error(t, err, "bit %d", bit)
+	}
+	_, _, err = fixed().accept(&script{Reader: bytes.NewReader(whole)}, yes)
+	require.NoError(t, err, "the recording is good")
+	fresh := &party{self: Hello{Name: "n1"}, secret: secret, entropy: rand.Reader}
+	_, _, err = fresh.accept(&script{Reader: bytes.NewReader(whole)}, yes)
+	require.ErrorIs(t, err, errSecret, "a replay")
+}
+
+// recorder keeps what is written.
+type recorder struct {
+	net.Conn
+	said *bytes.Buffer
+}
+
+func (r *recorder) Write(b []byte) (int, error) { r.said.Write(b); return r.Conn.Write(b) }
 
 // script is a connection that was recorded: it says what it says, whatever it is told.
 type script struct {

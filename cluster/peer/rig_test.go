@@ -99,6 +99,10 @@ const testCluster = "c0ffee"
 func newRig(t testing.TB, id uint64, edit func(*rig, *Config)) *rig {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	return newRigOn(t, id, ln, edit)
+}
+
+func newRigOn(t testing.TB, id uint64, ln net.Listener, edit func(*rig, *Config)) *rig {
 	r := &rig{
 		t: t, name: fmt.Sprintf("n%d", id), ln: ln, unreachable: map[uint64]int{}, down: map[uint64]int{},
 	}
