@@ -13,7 +13,7 @@ import (
 // cluster of one: all shards have one replica, here.
 //
 //	{"node":"n1","version":"1.0.0","ready":true,
-//	 "nodes":[{"name":"n1","address":"10.0.0.1:4000","self":true,"ready":true,"replicas":256,"leading":256}],
+//	 "nodes":[{"name":"n1","address":"10.0.0.1:4000","self":true,"alive":true,"ready":true,"replicas":256,"leading":256}],
 //	 "shards":{"count":256,"with_leader":256,"max_lag":0},
 //	 "leaders":[{"shard":0,"leader":"n1","replicas":["n1"],"term":2,"applied":17,"lag":0}, ...]}
 func (s *Server) serveCluster(ctx *fasthttp.RequestCtx, _ *work) {
@@ -50,7 +50,7 @@ func (s *Server) appendCluster(dst []byte, st *shard.Status, ready bool, reason 
 	dst = append(dst, name...)
 	dst = append(dst, `,"address":`...)
 	dst = appendQuoted(dst, s.cfg.Advertise)
-	dst = append(dst, `,"self":true,"ready":`...)
+	dst = append(dst, `,"self":true,"alive":true,"ready":`...)
 	dst = strconv.AppendBool(dst, ready)
 	dst = appendInt(dst, `,"replicas":`, uint64(len(st.Groups)))
 	dst = appendInt(dst, `,"leading":`, uint64(leading))

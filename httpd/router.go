@@ -52,13 +52,13 @@ type Router interface {
 	//
 	//	{"node":"n1","version":"1.0.0","ready":true,["reason":"raft_sync",]
 	//	 "cluster_id":"...","coordinator":"n1","map_version":17,
-	//	 "nodes":[{"name":"n1","id":1,"address":"10.0.0.1:4000","self":true,"state":"active","ready":true,
-	//	           "replicas":256,"leading":86,"lag":0}, ...],
+	//	 "nodes":[{"name":"n1","id":1,"address":"10.0.0.1:4000","self":true,"state":"active","alive":true,
+	//	           "incarnation":"...","replicas":256,"leading":86,"lag":0}, ...],
 	//	 "shards":{"count":256,"with_leader":256,"moving":0,"max_lag":0},
 	//	 "moves":[{"shard":7,"from":["n1","n2","n3"],"to":["n1","n2","n4"]}],
 	//	 "leaders":[{"shard":0,"leader":"n1","replicas":["n1","n2","n3"],"term":2,"applied":17,"lag":0}, ...]}
 	//
-	// state is active, draining or removed; ready of another node is that this one hears it; leader is null
+	// state is active, draining or removed; alive: this node hears it; leader is null
 	// while there is none; lag is in log entries: of a node the sum over its replicas, of a shard that of its slowest
 	// replica, as far as this node knows.
 	AppendStatus(dst []byte) []byte
