@@ -23,7 +23,7 @@ var layer = map[string]int{
 	"wal": 0, "raft": 0, "ring": 0, "tokenize": 0, "shard/jsonscan": 0,
 	"shard/history": 5, // history is files of shard, on walfs
 	"shard":         10, "cluster/peer": 15, "cluster/place": 15, "archive": 15, "cluster": 20, "httpd": 30, "cmd/fastpaca": 40,
-	"bench": 50, "jepsen": 60, "cmd/lint": 60,
+	"bench": 50, "jepsen": 60, "cmd/lint": 60, "deploy": 60,
 }
 
 // pure lists the packages that must be step functions over plain values: no clock, no random source,
