@@ -16,6 +16,9 @@ const help = `fastpaca keeps every message of every LLM conversation, and hands 
 
 usage:
   fastpaca server [flags]       run a node (fastpaca server -h lists the flags)
+  fastpaca status [flags]       show the cluster: nodes, leaders, lag, moves; --check for health checks
+  fastpaca drain [flags] NAME   have a node give all it holds to others
+  fastpaca undrain [flags] NAME take that back
   fastpaca wal dump [flags] DIR print the log of a stopped node, for people
   fastpaca version              print the version
 `
@@ -29,6 +32,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "server":
 		return server(args[1:], stdout, stderr)
+	case "status":
+		return status(args[1:], stdout, stderr)
+	case "drain", "undrain":
+		return drain(args[0], args[1:], stdout, stderr)
 	case "wal":
 		if len(args) > 1 && args[1] == "dump" {
 			return walDump(args[2:], stdout, stderr)
