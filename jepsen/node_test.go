@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +60,7 @@ func TestMain(m *testing.M) {
 // node is one server process on a directory that outlives it.
 type node struct {
 	t    *testing.T
+	addr netip.AddrPort // zero: a free one at every start
 	dir  string
 	log  string
 	env  []string
@@ -88,8 +90,11 @@ func newNode(t *testing.T, dir string, env ...string) *node {
 // spawn starts the process without waiting for it to serve.
 func (n *node) spawn() time.Time {
 	n.t.Helper()
-	addr, err := proc.FreeAddr()
-	require.NoError(n.t, err)
+	addr, err := n.addr, error(nil)
+	if !addr.IsValid() {
+		addr, err = proc.FreeAddr()
+		require.NoError(n.t, err)
+	}
 	began := time.Now()
 	n.proc, err = proc.Start(proc.Spec{
 		Name: "fastpaca", Args: []string{binary(n.t), "server"}, Log: n.log, Addr: addr,

@@ -86,6 +86,9 @@ func (c *Child) Kill() {
 	<-c.exited
 }
 
+// Signal sends sig to the child.
+func (c *Child) Signal(sig syscall.Signal) error { return c.cmd.Process.Signal(sig) }
+
 // Terminate asks the child to end (SIGTERM), waits at most d, then kills it. It returns an error where the child had
 // to be killed or did not exit with status 0.
 func (c *Child) Terminate(d time.Duration) error {
