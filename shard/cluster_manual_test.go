@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"fastpaca/raft"
@@ -27,6 +28,7 @@ type stepped struct {
 	trace uint32         // checksum of all that was sent: equal runs send equal messages
 	loss  int            // of 100 messages
 	keep  int            // options of the crashes
+	seen  struct{ installed, crashes, lost int }
 	tune  func(o *Options)
 }
 
@@ -89,6 +91,7 @@ func (s *stepped) start(id uint64) {
 
 // crash is power loss: nobody closes anything.
 func (s *stepped) crash(id uint64) {
+	s.seen.crashes++
 	s.lives[id]++
 	s.nodes[id] = nil
 	s.disks[id] = s.disks[id].Crash(s.rng, walfs.CrashOptions{Keep: s.keep, Tear: 50})
@@ -137,6 +140,9 @@ func (s *stepped) snapshot(m raft.Message) {
 		if to != nil {
 			m.Snapshot = &meta
 			ok = to.ReceiveSnapshot(m, r) == nil
+			if ok {
+				s.seen.installed++
+			}
 		}
 		_ = r.Close()
 	}
@@ -196,7 +202,7 @@ func (c *steppedClient) next() {
 		c.busy = true
 		life := c.s.lives[id]
 		r := AcquireRequest()
-		text := fmt.Sprintf("%s message %d", c.id, len(c.sent))
+		text := fmt.Sprintf("%s message %d %s", c.id, len(c.sent), strings.Repeat("m", c.s.rng.IntN(600)))
 		if c.made {
 			r.Cmd = encodeText(r.Cmd, c.id, text)
 			c.sent = append(c.sent, text)
@@ -265,20 +271,18 @@ func (s *stepped) crashes(rounds int) uint32 {
 		for _, c := range clients {
 			goal += len(c.acked)
 		}
-		goal += 20 + s.rng.IntN(60)
+		goal += 100 + s.rng.IntN(200)
 		s.run(func() bool {
 			acked := 0
 			for _, c := range clients {
 				c.next()
 				acked += len(c.acked)
 			}
-			if s.rng.IntN(200) == 0 {
-				if id := s.ids[s.rng.IntN(len(s.ids))]; s.nodes[id] != nil {
-					s.crash(id)
-				} else {
-					s.start(id)
-				}
+			if id := s.ids[s.rng.IntN(len(s.ids))]; s.nodes[id] != nil && s.rng.IntN(60) == 0 {
+				s.crash(id)
 				s.forgetBusy(clients)
+			} else if s.nodes[id] == nil && s.rng.IntN(100) == 0 {
+				s.start(id)
 			}
 			return acked >= goal
 		})
@@ -354,18 +358,18 @@ func (s *stepped) settle() {
 
 // TestManualPowerLoss: see crashes.
 func TestManualPowerLoss(t *testing.T) {
-	seeds := uint64(12)
-	if testing.Short() {
-		seeds = 3
+	seeds := uint64(8)
+	if testing.Short() || raceEnabled { // nothing runs beside anything here
+		seeds = 1
 	}
 	for seed := range seeds {
-		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) { newStepped(t, seed, 3).crashes(6) })
+		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) { newStepped(t, seed, 3).crashes(4) })
 	}
 }
 
 // TestManualIsRepeatable: two runs from one seed send the same messages; another seed does not.
 func TestManualIsRepeatable(t *testing.T) {
-	a := newStepped(t, 5, 3).crashes(3)
-	require.Equal(t, a, newStepped(t, 5, 3).crashes(3))
-	require.NotEqual(t, a, newStepped(t, 6, 3).crashes(3))
+	a := newStepped(t, 5, 3).crashes(1)
+	require.Equal(t, a, newStepped(t, 5, 3).crashes(1))
+	require.NotEqual(t, a, newStepped(t, 6, 3).crashes(1))
 }
