@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,7 @@ const (
 	kindOurs    = "ours"
 	kindFloor   = "floor"
 	kindDurable = "durable"
+	kindCluster = "cluster"
 )
 
 // bench is the state of one run.
@@ -57,6 +59,30 @@ type server struct {
 	data string        // ours: the data directory
 	took time.Duration // ours: from the start of the process to ready
 	log  string
+	rest []*server // the other nodes of a cluster whose first node this is
+}
+
+// nodes are all processes that serve together.
+func (s *server) nodes() []*server { return append([]*server{s}, s.rest...) }
+
+// addrs are the addresses of all nodes.
+func (s *server) addrs() (list []netip.AddrPort) {
+	for _, n := range s.nodes() {
+		list = append(list, n.Addr)
+	}
+	return list
+}
+
+// cpu is the processor time of all nodes so far.
+func (s *server) cpu() (sum time.Duration, err error) {
+	for _, n := range s.nodes() {
+		d, err := proc.CPU(n.PID())
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, nil
 }
 
 func newBench(ctx context.Context, o options, seconds float64) (*bench, error) {
@@ -169,8 +195,18 @@ func (b *bench) startOurs(data string, env ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{kind: kindOurs, data: data, log: b.path("fastpaca.log")}
 	start := time.Now()
+	s, err := b.launch(data, addr, env...)
+	if err != nil {
+		return nil, err
+	}
+	return s, b.awaitReady(s, start)
+}
+
+// launch starts the process of a node without waiting for it.
+func (b *bench) launch(data string, addr netip.AddrPort, env ...string) (*server, error) {
+	s := &server{kind: kindOurs, data: data, log: b.path("fastpaca.log")}
+	var err error
 	s.Child, err = proc.Start(proc.Spec{
 		Name: "fastpaca", Log: s.log, Addr: addr,
 		Args: []string{b.bin, "server"},
@@ -180,12 +216,47 @@ func (b *bench) startOurs(data string, env ...string) (*server, error) {
 		return nil, err
 	}
 	b.alive = append(b.alive, s)
-	s.took, err = s.WaitReady(b.ctx, "/health/ready", start, startTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, tail(s.log))
-	}
 	return s, nil
 }
+
+func (b *bench) awaitReady(s *server, start time.Time) (err error) {
+	if s.took, err = s.WaitReady(b.ctx, "/health/ready", start, startTimeout); err != nil {
+		return fmt.Errorf("%w\n%s", err, tail(s.log))
+	}
+	return nil
+}
+
+// startCluster starts three nodes that find one another, and waits until all are ready.
+func (b *bench) startCluster() (*server, error) {
+	var addrs [clusterNodes]netip.AddrPort
+	var seeds []string
+	for i := range addrs {
+		var err error
+		if addrs[i], err = proc.FreeAddr(); err != nil {
+			return nil, err
+		}
+		seeds = append(seeds, addrs[i].String())
+	}
+	start := time.Now()
+	var all []*server
+	for i, addr := range addrs {
+		s, err := b.launch(b.path("data"), addr,
+			"FASTPACA_CLUSTER_SEED="+strings.Join(seeds, ","), fmt.Sprintf("FASTPACA_NODE_NAME=bench-%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		if err := b.awaitReady(s, start); err != nil {
+			return nil, err
+		}
+	}
+	all[0].kind, all[0].rest = kindCluster, all[1:]
+	return all[0], nil
+}
+
+const clusterNodes = 3
 
 // startFloor starts the plain floor.
 func (b *bench) startFloor() (*server, error) { return b.floor(kindFloor) }
@@ -210,6 +281,9 @@ func (b *bench) floor(kind string, args ...string) (*server, error) {
 
 // stop kills s and removes its data.
 func (b *bench) stop(s *server) {
+	for _, other := range s.rest {
+		b.stop(other)
+	}
 	s.Kill()
 	if s.data != "" && !b.opt.keep {
 		_ = os.RemoveAll(s.data) // the run's directory is removed at the end, and complains then
@@ -347,8 +421,8 @@ func (b *bench) explain(s *server, err error) error {
 
 // measure runs p against s and records it as a round.
 func (b *bench) measure(s *server, p load.Plan, name string, round int) (report.Round, error) {
-	p.Addr, p.Stop = s.Addr, b.ctx.Done()
-	before, err := proc.CPU(s.PID())
+	p.Addrs, p.Stop = s.addrs(), b.ctx.Done()
+	before, err := s.cpu()
 	if err != nil {
 		return report.Round{}, err
 	}
@@ -359,7 +433,7 @@ func (b *bench) measure(s *server, p load.Plan, name string, round int) (report.
 	if p.Status == http.StatusCreated {
 		b.acked[s] += res.Total
 	}
-	after, err := proc.CPU(s.PID())
+	after, err := s.cpu()
 	if err != nil {
 		return report.Round{}, err
 	}

@@ -21,6 +21,7 @@ import (
 // that a server that stalls is charged for everyone who would have come meanwhile (no coordinated omission).
 type Plan struct {
 	Addr  netip.AddrPort
+	Addrs []netip.AddrPort // in place of Addr: connection i goes to Addrs[i mod len]
 	Conns int
 	// Requests are sent in turn: request i (0, 1, 2, ... in the order of sending) is Requests[i mod len]. Never changed.
 	Requests [][]byte
@@ -131,7 +132,11 @@ func (r *run) connect() error {
 		r.conns[i].fd = -1
 	}
 	for i := range r.conns {
-		fd, err := dial(r.plan.Addr)
+		addr := r.plan.Addr
+		if n := len(r.plan.Addrs); n > 0 {
+			addr = r.plan.Addrs[i%n]
+		}
+		fd, err := dial(addr)
 		if err != nil {
 			return err
 		}
