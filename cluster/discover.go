@@ -13,7 +13,7 @@ import (
 )
 
 // The rounds of discovery. A node without a cluster looks often: every other node waits for it. A member looks now and then,
-// and more often while it misses somebody: that is how it finds nodes that came back under another address.
+// and every roundMissing while it misses somebody: that is how it finds nodes that came back under another address.
 const (
 	roundAlone   = 200 * time.Millisecond
 	roundMissing = time.Second
@@ -30,13 +30,16 @@ const (
 // discover runs the rounds until Close.
 func (n *Node) discover() {
 	defer n.tasks.Done()
+	var last time.Time
 	for n.ctx.Err() == nil {
-		n.round()
 		wait := roundAlone + time.Duration(n.opt.Rand()%uint64(roundAlone/4)) // nodes that started together drift apart
-		if m := n.member.Load(); m != nil {
-			if wait = roundMember; n.misses(m) {
-				wait = roundMissing
-			}
+		m := n.member.Load()
+		if m == nil || n.opt.Now().Sub(last) >= roundMember || n.misses(m) {
+			n.round()
+			last = n.opt.Now()
+		}
+		if n.member.Load() != nil {
+			wait = roundMissing
 		}
 		select {
 		case <-time.After(wait):
@@ -47,22 +50,29 @@ func (n *Node) discover() {
 
 // misses: somebody, this node included, is not where the map says.
 func (n *Node) misses(m *member) bool {
+	own := m.machine.picture().Node(m.id)
+	return own == nil || own.Addr != n.self.Address || len(n.missed(m)) > 0
+}
+
+// missed are the members that are not connected. They are asked like the seeds: one that refuses connections may say why, for
+// instance that this node was removed.
+func (n *Node) missed(m *member) (list []Seen) {
 	pm := m.machine.picture()
-	if own := pm.Node(m.id); own == nil || own.Addr != n.self.Address {
-		return true
-	}
 	for i := range pm.Nodes {
 		if x := &pm.Nodes[i]; x.Member() && x.ID != m.id && !n.transport.Alive(x.ID) {
-			return true
+			list = append(list, Seen{x.Name, x.Incarnation, x.Addr})
 		}
 	}
-	return false
+	return list
 }
 
 // round asks everybody once and does what follows from the answers.
 func (n *Node) round() {
 	seeds, missing := resolveSeeds(n.ctx, n.opt.Seeds, n.opt.Resolve)
 	n.mu.Lock()
+	if m := n.member.Load(); m != nil {
+		n.disc.listen(n.missed(m))
+	}
 	targets := n.disc.begin(seeds, missing)
 	q := n.disc.question()
 	n.mu.Unlock()

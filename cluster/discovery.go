@@ -180,11 +180,13 @@ func compareSeen(a, b Seen) int {
 	return strings.Compare(a.Incarnation, b.Incarnation)
 }
 
+func (d *discovery) isFresh(s *sighting) bool { return d.round-s.round < freshRounds }
+
 // fresh returns the other nodes that answered lately, in name order.
 func (d *discovery) fresh() []*sighting {
 	var list []*sighting
 	for _, s := range d.seen {
-		if d.round-s.round < freshRounds {
+		if d.isFresh(s) {
 			list = append(list, s)
 		}
 	}

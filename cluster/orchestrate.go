@@ -89,10 +89,10 @@ type leads struct {
 	terms [place.Group + 1]led
 	st    shard.MemberStatus
 
-	spread  time.Time // the last round of handing over
-	choice  [place.Shards]uint64
-	chosen  uint64 // the map's version that choice is for; 0: none
-	eligble []uint64
+	spread time.Time // the last round of handing over
+	choice [place.Shards]uint64
+	chosen uint64 // the map's version that choice is for; 0: none
+	suited []uint64
 }
 
 // led is what the loop knows of a group.
@@ -128,7 +128,7 @@ func (n *Node) peersOf(m *member, pm *place.Map) []peer.Peer {
 	defer n.mu.Unlock()
 	list := make([]peer.Peer, 0, len(pm.Nodes))
 	add := func(id uint64, name, incarnation, addr string) {
-		if s := n.disc.seen[incarnation]; s != nil && s.clusterID == m.clusterID && s.node.Address != "" {
+		if s := n.disc.seen[incarnation]; s != nil && s.clusterID == m.clusterID && n.disc.isFresh(s) {
 			addr = s.node.Address
 		}
 		known := slices.ContainsFunc(list, func(p peer.Peer) bool { return p.ID == id })
@@ -139,7 +139,7 @@ func (n *Node) peersOf(m *member, pm *place.Map) []peer.Peer {
 	outside := pm.Node(m.id) == nil
 	if outside { // the newest first: the map is from the beginning of the log
 		for _, s := range n.disc.seen {
-			if s.clusterID == m.clusterID {
+			if s.clusterID == m.clusterID && n.disc.isFresh(s) {
 				add(s.raftID, s.node.Name, s.node.Incarnation, s.node.Address)
 			}
 		}
@@ -259,15 +259,15 @@ func (l *leads) even(now time.Time, pm *place.Map) {
 		return
 	}
 	live := l.n.live(l.m)
-	var eligible []uint64
+	var suited []uint64
 	for i := range pm.Nodes {
 		if x := &pm.Nodes[i]; x.State == place.Active && live(x.ID) {
-			eligible = append(eligible, x.ID)
+			suited = append(suited, x.ID)
 		}
 	}
-	if l.chosen != pm.Version || !slices.Equal(eligible, l.eligble) {
-		l.choice = place.Leaders(pm, func(id uint64) bool { return slices.Contains(eligible, id) })
-		l.chosen, l.eligble = pm.Version, eligible
+	if l.chosen != pm.Version || !slices.Equal(suited, l.suited) {
+		l.choice = place.Leaders(pm, func(id uint64) bool { return slices.Contains(suited, id) })
+		l.chosen, l.suited = pm.Version, suited
 	}
 	done := 0
 	for g := range uint32(place.Shards) {

@@ -77,8 +77,8 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 	base := len(dst)
 	deadline := n.opt.Now().Add(forwardWait)
 	unknown := false
+	var changed <-chan struct{}
 	for try := 0; ; try++ {
-		changed := m.store.LeaderChanged()
 		left := deadline.Sub(n.opt.Now())
 		if left <= 0 || n.ctx.Err() != nil {
 			break
@@ -116,6 +116,7 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 			}
 		}
 		n.pause(changed, min(left, retryPause))
+		changed = m.store.LeaderChanged() // before the next look, so that nothing is missed in between
 	}
 	if unknown {
 		return dst, shard.CodeTimeout
