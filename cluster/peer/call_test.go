@@ -201,7 +201,10 @@ func TestStuckReader(t *testing.T) {
 	stuck := make(chan struct{})
 	var once sync.Once
 	release := func() { once.Do(func() { close(stuck) }) }
-	a, b := newRig(t, 1, nil), newRig(t, 2, nil)
+	// Time stands still: silence must not end what the test takes its time to look at.
+	now := time.Now().Add(time.Hour)
+	still := func(_ *rig, c *Config) { c.Now = func() time.Time { return now } }
+	a, b := newRig(t, 1, still), newRig(t, 2, still)
 	t.Cleanup(release)
 	b.onDeliver = func(uint64, []raft.Message) { <-stuck }
 	a.start(a, b)

@@ -15,7 +15,8 @@ const (
 	// a node that restarts is found at once (it kicks us by dialing), one that is gone costs two packets a second.
 	dialPauseMin = 20 * time.Millisecond
 	dialPauseMax = time.Second
-	// settled is how long a connection must have lasted for its loss to be answered by a redial without a pause.
+	// settled is how long a connection must have lasted for its loss to be answered by a redial without a pause. What is lost
+	// sooner, as where two processes run on copies of one data directory, counts as another failed attempt.
 	settled = time.Second
 )
 
@@ -43,11 +44,9 @@ func (l *link) run() {
 	for l.p.ctx.Err() == nil {
 		started := t.cfg.Now()
 		up, err := l.once()
-		if up {
-			lost = true
-			if pause = dialPauseMin; t.cfg.Now().Sub(started) >= settled {
-				continue
-			}
+		if lost = lost || up; up && t.cfg.Now().Sub(started) >= settled {
+			pause = dialPauseMin
+			continue
 		}
 		if lost && !up && errors.Is(err, syscall.ECONNREFUSED) {
 			lost = false

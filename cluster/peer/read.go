@@ -105,7 +105,7 @@ func (s *session) frame(in *inbox, kind byte, body []byte, msgs []raft.Message) 
 		return msgs, nil
 	case kind == kindMessages && !s.dialed:
 		before := len(msgs)
-		msgs, err := DecodeMessages(body, s.p.ID, s.t.self().ID, msgs)
+		msgs, err := DecodeMessages(body, s.p.ID, s.t.view.Load().self.ID, msgs)
 		for i := before; i < len(msgs); i++ {
 			in.pinned = in.pinned || len(msgs[i].Entries) > 0
 			if msgs[i].Snapshot != nil {

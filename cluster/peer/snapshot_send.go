@@ -76,13 +76,17 @@ type snapshots struct {
 
 // report tells the node about those that never started. Once per sweep: a group that tries again at once does not spin.
 func (s *snapshots) report(t *Transport) {
+	node := t.view.Load().node
+	if node == nil {
+		return // before Start: it is told then
+	}
 	s.mu.Lock()
 	failed := s.failed
 	s.failed = nil
 	s.mu.Unlock()
 	for i := range failed {
 		t.counters.snapshotsFailed.Add(1)
-		t.view.Load().node.ReportSnapshot(failed[i].Group, failed[i].To, false)
+		node.ReportSnapshot(failed[i].Group, failed[i].To, false)
 	}
 }
 

@@ -287,6 +287,17 @@ func TestSnapshotsAreBounded(t *testing.T) {
 	eventually(t, "all reports", func() bool { return len(senders[0].reported()) == each+snapshotQueueMax+10 })
 }
 
+// TestSnapshotBeforeStart: shards may be there before the transport knows its peers.
+func TestSnapshotBeforeStart(t *testing.T) {
+	a := newRig(t, 1, nil)
+	a.tr.SendSnapshot(snapshotMessage(5, 2))
+	a.tr.Send(sampleMessages(1, 2))
+	time.Sleep(2 * sweepEvery)
+	require.Empty(t, a.reported())
+	a.start()
+	eventually(t, "a report", func() bool { return len(a.reported()) == 1 })
+}
+
 func TestPace(t *testing.T) {
 	var p pace
 	p.init(1 << 20)

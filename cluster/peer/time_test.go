@@ -1,9 +1,12 @@
 package peer
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"syscall"
 	"testing"
@@ -142,6 +145,39 @@ func TestRedialBacksOff(t *testing.T) {
 		b.start(a, b)
 		time.Sleep(50 * time.Millisecond) // it dials, and so is dialed
 		require.True(t, a.tr.Alive(2) && b.tr.Alive(1))
+	})
+}
+
+// TestFlappingBacksOff: a connection that is lost as soon as it is up is not dialed in a loop.
+func TestFlappingBacksOff(t *testing.T) {
+	bubble(t, func(t *testing.T, node func(uint64) *rig) {
+		a := node(1)
+		ln := lan{}.listen("x")
+		defer ln.Close()
+		a.tr.cfg.Dial = lan{"host2:1": ln}.dial
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = http.ReadRequest(bufio.NewReader(c))
+				_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+				h := Hello{ClusterID: testCluster, ID: 2, Name: "n2", Incarnation: "inc-n2"}
+				_, _, err = a.as(h, "correct horse").accept(c, func(Hello, lane) verdict { return welcome })
+				if err != nil {
+					t.Error(err)
+				}
+				c.Close()
+			}
+		}()
+		a.start(&rig{peer: Peer{ID: 2, Name: "n2", Incarnation: "inc-n2", Addr: "host2:1"}})
+		time.Sleep(time.Minute)
+		var s Stats
+		a.tr.Stats(&s)
+		require.LessOrEqual(t, s.Connects, uint64(2*2*60+20))
+		require.GreaterOrEqual(t, s.Connects, uint64(2*60))
+		require.LessOrEqual(t, a.count(a.unreachable, 2), 130)
 	})
 }
 
