@@ -26,11 +26,8 @@ type Config struct {
 	Secret   string        // AWS_SECRET_ACCESS_KEY
 	Session  string        // AWS_SESSION_TOKEN
 	Timeout  time.Duration // of one Put, Read or Migrate; default 30 s
+	Tries    int           // how often a request is sent before its error counts; default 3: a blip should fail no reader
 }
-
-// tries is how often a request is sent before its error counts: a blip should not make an archive unavailable. The archiver has its
-// own, longer patience.
-const tries = 3
 
 // client is the few requests that the adapter makes.
 type client struct {
@@ -38,6 +35,7 @@ type client struct {
 	transport *http.Transport
 	bucket    string
 	prefix    string
+	tries     int
 }
 
 var (
@@ -71,12 +69,12 @@ func newClient(cfg *Config) (*client, error) {
 	transport.ResponseHeaderTimeout = cfg.Timeout
 	transport.MaxIdleConnsPerHost = parallel
 	core, err := minio.NewCore(u.Host, &minio.Options{
-		Creds: creds, Secure: u.Scheme == "https", Region: cfg.Region, Transport: transport, MaxRetries: tries,
+		Creds: creds, Secure: u.Scheme == "https", Region: cfg.Region, Transport: transport, MaxRetries: cfg.Tries,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("FASTPACA_S3_ENDPOINT: %w", err)
 	}
-	return &client{core: core, transport: transport, bucket: cfg.Bucket, prefix: cfg.Prefix}, nil
+	return &client{core: core, transport: transport, bucket: cfg.Bucket, prefix: cfg.Prefix, tries: cfg.Tries}, nil
 }
 
 // get reads an object, or length bytes of it from off if length > 0. With an etag it returns errSame if the object still has that.
@@ -104,7 +102,7 @@ func (c *client) get(ctx context.Context, key string, off, length int64, etag st
 		if err == nil {
 			return nil, "", fmt.Errorf("%w: %s/%s ends before byte %d", archive.ErrDamaged, c.bucket, c.prefix+key, off+length)
 		}
-		if try == tries || ctx.Err() != nil {
+		if try == c.tries || ctx.Err() != nil {
 			return nil, "", c.failed("reading", key, ctx, err)
 		}
 	}

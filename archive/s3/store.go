@@ -17,6 +17,8 @@ const (
 	partitions = 16
 	// parallel bounds the requests of one call that are under way at a time.
 	parallel = 16
+	// staleTries bounds how often a read begins anew because the index was folded under its hands.
+	staleTries = 5
 )
 
 // Store is an archive.Store in a bucket.
@@ -37,6 +39,9 @@ var _ archive.Store = (*Store)(nil)
 func Open(cfg Config) (*Store, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.Tries == 0 {
+		cfg.Tries = 3
 	}
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
@@ -305,8 +310,8 @@ func (s *Store) newest(ctx context.Context, p *partition, id string) (*manifest,
 		if !errors.Is(err, errMissing) {
 			return m, known, err
 		}
-		// Somebody has folded the index since. Once more than that cannot be.
-		if try == tries {
+		// Somebody has folded the index between the two, which takes longer than both.
+		if try == staleTries {
 			return nil, nil, fmt.Errorf("%w: s3: %s/%s%smanifest names segments that are gone; were they deleted by hand or by a lifecycle "+
 				"rule? Restore them", archive.ErrDamaged, s.cfg.Bucket, s.cfg.Prefix, p.dir)
 		}

@@ -276,8 +276,8 @@ func TestCrashes(t *testing.T) {
 	_, cfg := migrated(t)
 	gate := testserver.NewGate(t, server.Addr())
 	behind := cfg
-	behind.Endpoint = "http://" + gate.Addr()
-	const n = 12
+	behind.Endpoint, behind.Tries = "http://"+gate.Addr(), 1
+	const n = 30
 	last := uint64(0)
 	for _, lostAnswer := range [...]bool{false, true} {
 		for dieAt := 0; ; dieAt++ {
@@ -350,7 +350,7 @@ func TestDamage(t *testing.T) {
 			}
 			fresh := open(t, cfg)
 			found := false
-			for i := range 400 {
+			for i := range 100 {
 				_, err := conformance.ReadAll(context.Background(), fresh, fmt.Sprint("c", i), 1, 1, whole)
 				if err != nil && (archive.Kind(err) != "damaged" || !strings.Contains(err.Error(), key)) {
 					t.Fatalf("%s: %v", key, err)

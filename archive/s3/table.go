@@ -201,6 +201,9 @@ func (r *reader) uvarint() uint64 {
 	return n
 }
 
+// contextMax is the longest id of a context.
+const contextMax = 255
+
 // count reads a number of things that take at least size bytes each.
 func (r *reader) count(size int) int {
 	n := r.uvarint()
@@ -236,7 +239,7 @@ func (r *reader) table() table {
 		e := &t[i]
 		shared := r.uvarint()
 		rest := r.bytes(r.count(1))
-		if shared > uint64(len(before)) {
+		if shared > uint64(len(before)) || int(shared)+len(rest) > contextMax {
 			r.fail()
 			return nil
 		}
