@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"fastpaca/raft"
-	"fastpaca/wal/walfs"
 
 	"github.com/stretchr/testify/require"
 )
@@ -205,21 +204,8 @@ func TestOneThreeOne(t *testing.T) {
 		c.mustAppend("x", fmt.Sprint(i))
 	}
 	require.True(t, c.node(1).groups[group].serving.Load())
-	founders := c.tune
-	c.tune = func(id uint64, o *Options) {
-		if founders != nil {
-			founders(id, o)
-		}
-		if id > 1 {
-			o.Genesis = func(uint32) raft.Conf { return raft.Conf{} }
-		} else {
-			o.Genesis = func(uint32) raft.Conf { return raft.Conf{Voters: []uint64{1}} }
-		}
-	}
 	for id := uint64(2); id <= 3; id++ {
-		c.ids = append(c.ids, id)
-		c.disks[id] = walfs.NewMem()
-		c.start(id)
+		c.join(id)
 		_, code := c.node(id).Replica([]byte("x"))
 		require.Equal(t, CodeUnavailable, code)
 	}

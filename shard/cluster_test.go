@@ -19,10 +19,11 @@ import (
 // testCluster is some nodes in one process and the network between them. Messages arrive at once, in order, unless
 // their way is cut.
 type testCluster struct {
-	t     *testing.T
-	ids   []uint64
-	tune  func(id uint64, o *Options)
-	disks map[uint64]*walfs.Mem
+	t        *testing.T
+	ids      []uint64
+	founders []uint64
+	tune     func(id uint64, o *Options)
+	disks    map[uint64]*walfs.Mem
 
 	mu    sync.Mutex
 	links map[uint64]*link
@@ -88,6 +89,7 @@ func newTestCluster(t *testing.T, voters int, tune func(id uint64, o *Options)) 
 	for id := uint64(1); id <= uint64(voters); id++ {
 		c.ids = append(c.ids, id)
 	}
+	c.founders = slices.Clone(c.ids)
 	for _, id := range c.ids {
 		c.disks[id] = walfs.NewMem()
 		c.start(id)
@@ -99,7 +101,7 @@ func newTestCluster(t *testing.T, voters int, tune func(id uint64, o *Options)) 
 func (c *testCluster) options(id uint64, disk wal.FS) Options {
 	o := testOptions(disk)
 	o.ID = id
-	o.Genesis = func(uint32) raft.Conf { return raft.Conf{Voters: slices.Clone(c.ids)} }
+	o.Genesis = func(uint32) raft.Conf { return raft.Conf{Voters: slices.Clone(c.founders)} }
 	o.RequestTimeout = 2 * time.Second
 	c.mu.Lock()
 	c.links[id] = &link{c: c, from: id}
@@ -245,12 +247,11 @@ func (c *testCluster) converge(group uint32) {
 	index, code := c.node(lead).Barrier(group)
 	require.Equal(c.t, CodeOK, code)
 	var want []byte
+	var st MemberStatus // who was removed does not hear of it
+	c.node(lead).Member(group, &st)
 	for _, id := range c.ids {
 		n := c.node(id)
-		if n == nil {
-			continue
-		}
-		if !n.groups[group].member.Load() {
+		if n == nil || !st.Conf.Member(id) {
 			continue
 		}
 		require.Equal(c.t, CodeOK, n.WaitApplied(group, index, 10*time.Second), "node %d", id)

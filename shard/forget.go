@@ -1,6 +1,169 @@
 package shard
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
 
-// Forget drops everything this node has of group id.
-func (n *Node) Forget(id uint32) error { return errors.New("shard: not built yet") }
+	"fastpaca/raft"
+)
+
+// ErrBusy says that Forget has to be tried again later.
+var ErrBusy = errors.New("shard: the group is busy")
+
+// Forget drops the state, the log and the snapshots of group id, and of its consensus all but term and vote, so that this
+// node can be made a member anew without ever giving a vote twice. The caller knows, from the group's leader after a
+// round, that a committed membership leaves this node out. It returns when all is gone. ErrBusy: the group takes a
+// snapshot, or a leader was heard of in the last seconds, so that this node may have become a member again.
+//
+// The order, and what a crash leaves:
+//
+//  1. A mark in the snapshot directory, synced: what the group was founded with does not count for this node any more.
+//     Without it, the founders of a group that has moved away could forget it, start again from nothing, and as a
+//     majority of the founding membership begin a second history. A crash leaves all the rest as it is; Forget is
+//     called again.
+//  2. The log is told. When that is durable, memory begins anew. A crash leaves the snapshot of a log that is empty;
+//     the start takes it for this node's state, which it once was, and Forget is called again.
+//  3. The snapshot files go. (Before the log is told, it would have been cut for the sake of a file that is missing.)
+//
+// History files stay: what is in them is committed and the same on every node, for the day this one comes back.
+func (n *Node) Forget(id uint32) error {
+	g := n.group(id)
+	if g == nil || id == PlacementGroup {
+		return fmt.Errorf("shard: group %d cannot be forgotten by this node", id)
+	}
+	var refused error
+	if err := g.loop.call(func() { refused = g.standStill() }); err != nil || refused != nil {
+		return errors.Join(err, refused)
+	}
+	gone := make(chan struct{})
+	err := n.markLeft(id)
+	if err == nil {
+		err = g.loop.call(func() { g.dropLog(gone) })
+	}
+	if err == nil {
+		err = n.waitFor(g.loop, gone)
+	}
+	if err == nil {
+		err = n.removeSnapshots(id)
+	}
+	return errors.Join(err, g.loop.call(func() {
+		g.snap.busy, g.stopped = false, false
+		g.publishRole()
+	}))
+}
+
+// forgetQuiet is for how many election timeouts no leader may have been heard of before a group is forgotten.
+const forgetQuiet = 2
+
+// standStill stops the group, if it may be forgotten: raft hands out nothing more.
+func (g *group) standStill() error {
+	l := g.loop
+	switch {
+	case g.snap.busy || g.spilling:
+		return ErrBusy
+	case g.heardAt != 0 && l.now-g.heardAt < int64(forgetQuiet*l.node.opt.ElectionTicks), g.raft.IsLeader():
+		return fmt.Errorf("%w: it was told by its leader just now that it is a member", ErrBusy)
+	}
+	g.snap.busy, g.stopped = true, true
+	g.pending.abandon(l.late, l.release)
+	g.abandonReads(CodeUnavailable)
+	g.publishRole()
+	return nil
+}
+
+// dropLog tells the log. Everything that raft handed out before is in this batch in front of it, or in batches before, so
+// that no mark of the old raft comes after this one.
+func (g *group) dropLog(gone chan struct{}) {
+	b := g.loop.current()
+	b.wal.Forget(g.id)
+	b.marks = append(b.marks, batchMark{group: g, then: func() {
+		g.beginAnew()
+		close(gone)
+	}})
+}
+
+// beginAnew makes the group one that knows nothing but its term and its vote.
+func (g *group) beginAnew() {
+	n := g.loop.node
+	st := g.raft.Status()
+	rg, err := raft.New(n.raftConfig(g.id), raft.Restored{HardState: raft.HardState{Term: st.Term, Vote: st.Vote}})
+	if err != nil {
+		panic(fmt.Sprintf("shard: a group that knows nothing cannot be made: %v: this is a bug, please report it", err))
+	}
+	old := g.machine
+	g.raft = rg
+	g.setMachine(NewMachine(g.id))
+	old.replaced(n.hub)
+	g.applied, g.appliedTerm, g.oldApplied, g.logBytes, g.campaignAt = 0, 0, 0, 0, 0
+	g.snap = snapState{busy: true} // until the files are gone
+	g.publishRole()
+}
+
+// markLeft is step 1.
+func (n *Node) markLeft(id uint32) error {
+	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
+	f, err := disk.Create(filepath.Join(dir, leftName(id)))
+	switch {
+	case errors.Is(err, fs.ErrExist): // from before
+	case err != nil:
+		return err
+	default:
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	err = disk.SyncDir(dir)
+	n.fatalSync(err, err)
+	return err
+}
+
+func leftName(id uint32) string { return fmt.Sprintf("%03d%s", id, leftSuffix) }
+
+// parseLeftName is the inverse of leftName.
+func parseLeftName(name string) (id uint32, ok bool) {
+	if _, err := fmt.Sscanf(name, "%03d"+leftSuffix, &id); err != nil || id >= groupCount {
+		return 0, false
+	}
+	return id, name == leftName(id)
+}
+
+// waitFor waits for what a loop will close, in manual mode by doing the work.
+func (n *Node) waitFor(l *loop, done chan struct{}) error {
+	for {
+		if !n.opt.Manual {
+			select {
+			case <-done:
+				return nil
+			case <-l.done:
+				return ErrClosed
+			}
+		}
+		select {
+		case <-done:
+			return nil
+		default:
+		}
+		if loops, wal := n.StepLoops(), n.StepWAL(); !loops && !wal {
+			return fmt.Errorf("%w: the disk does not answer", ErrBusy)
+		}
+	}
+}
+
+// removeSnapshots removes all snapshot files of a group, durably.
+func (n *Node) removeSnapshots(id uint32) error {
+	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
+	names, err := disk.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if of, _, ok := parseSnapName(name); ok && of == id {
+			if err := disk.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return disk.SyncDir(dir)
+}

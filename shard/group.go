@@ -29,6 +29,7 @@ type group struct {
 	lastMs     int64 // newest time given to a command of this shard
 	campaignAt int64 // tick at which to look for another leader; 0: the election timeout decides
 	retireAt   int64 // tick at which to stop leading for good, the disk hanging; 0: it does not
+	heardAt    int64 // tick at which a leader was heard of; 0: never
 	oldApplied uint64
 
 	applied, appliedTerm uint64

@@ -24,6 +24,10 @@ func (l *loop) step(m *raft.Message) {
 		l.refused(g, m, err)
 		return
 	}
+	switch m.Type {
+	case raft.MsgAppend, raft.MsgHeartbeat, raft.MsgSnapshot:
+		g.heardAt = l.now
+	}
 	l.touch(g)
 }
 

@@ -390,14 +390,7 @@ func (n *Node) recover() error {
 // addGroup puts a recovered group onto its loop.
 func (n *Node) addGroup(r *recovered) error {
 	l := n.loops[int(r.id)%len(n.loops)]
-	conf := raft.Config{
-		ID: n.opt.ID, Group: r.id, ElectionTicks: n.opt.ElectionTicks, HeartbeatTicks: n.opt.HeartbeatTicks,
-		MaxEntryBytes: n.opt.MaxCommandBytes, MaxUncommittedBytes: int(n.opt.InflightBytes),
-		MaxInflightMsgs: windowMessages, MaxInflightBytes: windowBytes, MaxMessageBytes: messageBytes,
-		RetainBytes: retainBytes, LazyCommit: true,
-		Rand: n.opt.Rand,
-	}
-	rg, err := raft.New(conf, raft.Restored{
+	rg, err := raft.New(n.raftConfig(r.id), raft.Restored{
 		// The commit index can be that of entries which the crash tore off: they were never acknowledged by this node.
 		HardState: raft.HardState{Term: r.state.Term, Vote: r.state.Vote, Commit: min(r.state.Commit, r.last())},
 		Snapshot:  raft.SnapshotMeta{Index: r.snapIndex, Term: r.snapTerm, Conf: r.snapConf},
@@ -421,4 +414,14 @@ func (n *Node) addGroup(r *recovered) error {
 	l.groups = append(l.groups, g)
 	g.publishRole()
 	return nil
+}
+
+func (n *Node) raftConfig(group uint32) raft.Config {
+	return raft.Config{
+		ID: n.opt.ID, Group: group, ElectionTicks: n.opt.ElectionTicks, HeartbeatTicks: n.opt.HeartbeatTicks,
+		MaxEntryBytes: n.opt.MaxCommandBytes, MaxUncommittedBytes: int(n.opt.InflightBytes),
+		MaxInflightMsgs: windowMessages, MaxInflightBytes: windowBytes, MaxMessageBytes: messageBytes,
+		RetainBytes: retainBytes, LazyCommit: true,
+		Rand: n.opt.Rand,
+	}
 }

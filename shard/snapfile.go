@@ -154,11 +154,16 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 		}
 	}
 	newest := make([]string, groupCount)
+	left := make([]bool, groupCount)
 	for _, name := range names { // sorted: of one shard, the newest comes last
 		if strings.HasSuffix(name, tmpSuffix) {
 			if err := disk.Remove(filepath.Join(dir, name)); err != nil {
 				return nil, err
 			}
+			continue
+		}
+		if id, ok := parseLeftName(name); ok {
+			left[id] = true
 			continue
 		}
 		id, _, ok := parseSnapName(name)
@@ -177,7 +182,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 	errs := make([]error, groupCount)
 	sizes := make([]int64, groupCount)
 	n.parallel(groupCount, func(id int) {
-		groups[id], sizes[id], errs[id] = n.loadGroup(uint32(id), newest[id])
+		groups[id], sizes[id], errs[id] = n.loadGroup(uint32(id), newest[id], left[id])
 	})
 	for id := range groups {
 		if newest[id] != "" {
@@ -208,9 +213,13 @@ func (n *Node) parallel(count int, f func(i int)) {
 	wg.Wait()
 }
 
-// loadGroup starts a group from the snapshot file called name; an empty name means from nothing.
-func (n *Node) loadGroup(id uint32, name string) (*recovered, int64, error) {
-	r := &recovered{id: id, self: n.opt.ID, conf: n.opt.Genesis(id)}
+// loadGroup starts a group from the snapshot file called name; an empty name means from nothing. left: this node has
+// left it at some time (Forget), so that what it was founded with does not count.
+func (n *Node) loadGroup(id uint32, name string, left bool) (*recovered, int64, error) {
+	r := &recovered{id: id, self: n.opt.ID}
+	if !left {
+		r.conf = n.opt.Genesis(id)
+	}
 	if id == PlacementGroup {
 		r.place = n.opt.Placement
 		if r.place == nil && name != "" {

@@ -275,10 +275,12 @@ func (n *Node) requestSnapshots(ids []uint32) {
 func walDir(dir string) string  { return filepath.Join(dir, "wal") }
 func snapDir(dir string) string { return filepath.Join(dir, "snap") }
 
-// snapSuffix ends the names of complete snapshots, tmpSuffix those of unfinished ones.
+// snapSuffix ends the names of complete snapshots, tmpSuffix those of unfinished ones, leftSuffix those of the empty files that
+// say of a group that this node has left it (Forget).
 const (
 	snapSuffix = ".snap"
 	tmpSuffix  = ".tmp"
+	leftSuffix = ".left"
 )
 
 func snapName(shard uint32, index uint64) string {

@@ -108,8 +108,14 @@ func (v *View) AppendHistory(dst []byte, fromSeq int64, limit uint64) []byte {
 		}
 		dst = v.AppendMessages(dst, from, to)
 	}
+	return v.AppendHistoryEnd(dst, next)
+}
+
+// AppendHistoryEnd appends what follows the messages of a GET .../messages: the version, and where to go on; next 0
+// means at the end.
+func (v *View) AppendHistoryEnd(dst []byte, next uint64) []byte {
 	dst = append(dst, `],"version":`...)
-	dst = strconv.AppendUint(dst, h.Version, 10)
+	dst = strconv.AppendUint(dst, v.Version, 10)
 	if next == 0 {
 		return append(dst, `,"next_seq":null}`...)
 	}
