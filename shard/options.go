@@ -60,6 +60,9 @@ type Options struct {
 
 	MaxCommandBytes int // largest command; default 9 MiB, room for a body of 8 MiB; at most InflightBytes and about SegmentBytes/2
 
+	MessageBytes int // of entries in one append to a follower, if it has more than one; default 64 KiB
+	RetainBytes  int // of a group's applied log in memory, for followers that are a little behind; default 128 KiB
+
 	SegmentBytes  int64 // of the WAL; default 64 MiB
 	WALSoftBytes  int64 // live log that asks for snapshots; default 1 GiB
 	WALHardBytes  int64 // live log past which appends answer storage_full; default 16 GiB
@@ -95,6 +98,8 @@ func (o *Options) setDefaults() {
 	setDefault(&o.RequestTimeout, 5*time.Second)
 	setDefault(&o.InflightBytes, 32<<20)
 	setDefault(&o.MaxCommandBytes, 9<<20)
+	setDefault(&o.MessageBytes, messageBytes)
+	setDefault(&o.RetainBytes, retainBytes)
 	setDefault(&o.SegmentBytes, 64<<20)
 	setDefault(&o.WALSoftBytes, 1<<30)
 	setDefault(&o.WALHardBytes, 16<<30)

@@ -420,8 +420,8 @@ func (n *Node) raftConfig(group uint32) raft.Config {
 	return raft.Config{
 		ID: n.opt.ID, Group: group, ElectionTicks: n.opt.ElectionTicks, HeartbeatTicks: n.opt.HeartbeatTicks,
 		MaxEntryBytes: n.opt.MaxCommandBytes, MaxUncommittedBytes: int(n.opt.InflightBytes),
-		MaxInflightMsgs: windowMessages, MaxInflightBytes: windowBytes, MaxMessageBytes: messageBytes,
-		RetainBytes: retainBytes, LazyCommit: true,
+		MaxInflightMsgs: windowMessages, MaxInflightBytes: windowBytes, MaxMessageBytes: n.opt.MessageBytes,
+		RetainBytes: n.opt.RetainBytes, LazyCommit: true,
 		Rand: n.opt.Rand,
 	}
 }
