@@ -69,7 +69,8 @@ func (l *link) once() (up bool, err error) {
 		return false, err
 	}
 	s := newSession(p, l.lane, c, true)
-	if p.heard.Store(t.cfg.Now().UnixNano()); l.lane == laneControl {
+	p.heard.Store(t.cfg.Now().UnixNano())
+	if l.lane == laneControl {
 		t.cfg.Logf("peer_connected", "id", p.ID, "name", p.Name, "address", addr)
 	}
 	t.counters.connects.Add(1)

@@ -33,7 +33,7 @@ func (t *Transport) receiveSnapshot(c net.Conn, h Hello) {
 		t.refused(c, h, ReasonProtocol, err)
 		return
 	}
-	if !t.snapshots.enter() {
+	if !t.snapshots.enter(p.ctx) {
 		t.counters.snapshotsRefused.Add(1)
 		_ = d.write(kindAccept, []byte{acceptBusy})
 		return
@@ -57,21 +57,20 @@ func (t *Transport) receiveSnapshot(c net.Conn, h Hello) {
 	}
 }
 
-func (s *snapshots) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.in >= snapshotsInMax {
-		return false
+// enter waits for one of snapshotsInMax places.
+func (s *snapshots) enter(ctx context.Context) bool {
+	timer := time.NewTimer(snapshotWait)
+	defer timer.Stop()
+	select {
+	case s.in <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	s.in++
-	return true
+	return false
 }
 
-func (s *snapshots) leave() {
-	s.mu.Lock()
-	s.in--
-	s.mu.Unlock()
-}
+func (s *snapshots) leave() { <-s.in }
 
 // download is the receiving end of a transfer: an io.Reader of the file. io.EOF comes only when the whole of it has been
 // read and its length and checksum are those that the sender computed; every other end is another error, for good.

@@ -42,6 +42,9 @@ const (
 	snapshotQueueMax = 512
 	// snapshotsInMax are received at a time, all nodes together: each holds a file and a shard's state twice while it is installed.
 	snapshotsInMax = 4
+	// snapshotWait is how long an offer waits for one of these places. Those who wait are few (snapshotsPerPeer), and would
+	// come again at the next heartbeat.
+	snapshotWait = 20 * time.Second
 	// snapshotQuiet is the longest silence within a transfer, installing included.
 	snapshotQuiet = time.Minute
 
@@ -70,7 +73,7 @@ type outgoing struct {
 type snapshots struct {
 	mu     sync.Mutex
 	failed []raft.Message // never started; reported by housekeep, so that a report never comes from within SendSnapshot
-	in     int            // being received
+	in     chan struct{}  // holds one for each that is being received
 	log    throttle       // of those that failed
 }
 

@@ -217,7 +217,7 @@ func TestSnapshotCutAnywhere(t *testing.T) {
 	require.Less(t, good, len(ends))
 }
 
-func (s *snapshots) receiving() int { s.mu.Lock(); defer s.mu.Unlock(); return s.in }
+func (s *snapshots) receiving() int { return len(s.in) }
 
 // TestHeartbeatsPassSnapshots: while a snapshot takes all that the bulk lane may, heartbeats and calls go through.
 func TestHeartbeatsPassSnapshots(t *testing.T) {
@@ -279,12 +279,35 @@ func TestSnapshotsAreBounded(t *testing.T) {
 	}
 	for _, a := range senders {
 		eventually(t, "all reports", func() bool { return len(a.reported()) == each })
+		for _, r := range a.reported() {
+			require.Contains(t, r, "true", "they wait for one another")
+		}
 	}
 	require.LessOrEqual(t, most.Load(), int64(snapshotsInMax))
 	for range snapshotQueueMax + 10 {
 		senders[0].tr.SendSnapshot(snapshotMessage(1, 9))
 	}
 	eventually(t, "all reports", func() bool { return len(senders[0].reported()) == each+snapshotQueueMax+10 })
+}
+
+// TestSnapshotWaitsForAPlace: not longer than snapshotWait; then the group tries again.
+func TestSnapshotWaitsForAPlace(t *testing.T) {
+	bubble(t, func(t *testing.T, node func(uint64) *rig) {
+		a, b := node(1), node(2)
+		a.serveFile([]byte("small"))
+		for range snapshotsInMax {
+			require.True(t, b.tr.snapshots.enter(t.Context()))
+		}
+		a.start(a, b)
+		b.start(a, b)
+		time.Sleep(time.Second)
+		a.tr.SendSnapshot(snapshotMessage(1, 2))
+		time.Sleep(snapshotWait - 1)
+		require.Empty(t, a.reported())
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"1 to 2: false"}, a.reported())
+		require.Contains(t, a.logged("peer_snapshot_failed")[0], errBusy.Error())
+	})
 }
 
 // TestSnapshotBeforeStart: shards may be there before the transport knows its peers.

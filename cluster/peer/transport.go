@@ -91,6 +91,7 @@ func New(cfg Config) *Transport {
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.view.Store(&view{self: cfg.Self})
 	t.pool.t = t
+	t.snapshots.in = make(chan struct{}, snapshotsInMax)
 	t.pace.init(cfg.SnapshotBytesPerSecond)
 	t.group.Add(1)
 	go t.housekeep()
