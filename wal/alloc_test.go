@@ -63,7 +63,7 @@ func TestCommitDoesNotAllocate(t *testing.T) {
 }
 
 func TestEncodeAndDecodeDoNotAllocate(t *testing.T) {
-	e := encoder{buf: make([]byte, 0, 64<<10)}
+	e := encoder{buf: make([]byte, 0, 64<<10), life: makeLife(formatVersion, 1, 2)}
 	en := Entry{Index: 1, Term: 1, Data: bytes.Repeat([]byte("x"), 200)}
 	var r record
 	require.Zero(t, testing.AllocsPerRun(100, func() {
@@ -73,7 +73,7 @@ func TestEncodeAndDecodeDoNotAllocate(t *testing.T) {
 		e.mark()
 		e.padTo(4096, 1<<20)
 		for off := int64(0); off < e.offset(); {
-			v, n := decodeRecord(e.buf[off:], e.seed, off, e.offset(), &r)
+			v, n := decodeRecord(e.buf[off:], e.life, off, e.offset(), &r)
 			if v != valid {
 				t.Fatal("not valid")
 			}

@@ -31,7 +31,7 @@ type Batch struct {
 	ops    []op
 	states []op
 	meta   []byte // copies of snapshot metadata, referenced by offset
-	bytes  int    // encoded size of all records
+	bytes  int    // most that the records take
 }
 
 // op is one record to be. The words mean, by kind:
@@ -62,13 +62,13 @@ func NewBatch(done func(*Batch)) *Batch {
 // log from there on. commit is the group's commit index as known now, 0 if unknown.
 func (b *Batch) Entry(group uint32, commit uint64, e Entry) {
 	b.ops = append(b.ops, op{kind: kindEntry, group: group, ekind: e.Kind, a: e.Index, b: e.Term, c: commit, data: e.Data})
-	b.bytes += recordSize(entryFixed + len(e.Data))
+	b.bytes += recordBound(kindEntry, len(e.Data))
 }
 
 // State adds a group's hard state.
 func (b *Batch) State(group uint32, hs HardState) {
 	b.states = append(b.states, op{kind: kindState, group: group, a: hs.Term, b: hs.Vote, c: hs.Commit})
-	b.bytes += recordSize(stateFixed)
+	b.bytes += recordBound(kindState, 0)
 }
 
 // Snapshot says that a durable snapshot covers the group's entries up to index, whose term is term: they
@@ -81,7 +81,7 @@ func (b *Batch) Snapshot(group uint32, index, term uint64, meta []byte) {
 	}
 	b.ops = append(b.ops, op{kind: kindSnapshot, group: group, a: index, b: term, c: uint64(len(b.meta)), n: int32(len(meta))})
 	b.meta = append(b.meta, meta...)
-	b.bytes += recordSize(snapshotFixed + len(meta))
+	b.bytes += recordBound(kindSnapshot, len(meta))
 }
 
 // Forget says that the node is no member of the group any more: everything that the log holds of it is void, entries
@@ -95,7 +95,7 @@ func (b *Batch) Forget(group uint32) {
 		}
 	}
 	b.ops = append(b.ops, op{kind: kindForget, group: group})
-	b.bytes += recordSize(0)
+	b.bytes += recordBound(kindForget, 0)
 }
 
 // Reset empties the batch for reuse and drops its references to data.
@@ -107,5 +107,5 @@ func (b *Batch) Reset() {
 // Empty says whether nothing was added since the last Reset.
 func (b *Batch) Empty() bool { return len(b.ops) == 0 && len(b.states) == 0 }
 
-// Bytes is what the batch takes on disk, padding of whole batches apart.
+// Bytes is the most that the batch takes on disk, padding of whole batches apart.
 func (b *Batch) Bytes() int { return b.bytes }

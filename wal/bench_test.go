@@ -222,7 +222,7 @@ func readPlain(b *testing.B, dir string) float64 {
 
 // BenchmarkDecode is the decoder alone: one core, no reading.
 func BenchmarkDecode(b *testing.B) {
-	e := encoder{seed: makeSeed(1, 2)}
+	e := encoder{life: makeLife(formatVersion, 1, 2)}
 	for i := range uint64(4000) {
 		e.entry(kindEntry, uint32(i%256), i, &Entry{Index: i, Term: 1, Data: make([]byte, 300)})
 	}
@@ -231,7 +231,7 @@ func BenchmarkDecode(b *testing.B) {
 	var r record
 	for b.Loop() {
 		for off := int64(0); off < e.offset(); {
-			v, n := decodeRecord(e.buf[off:], e.seed, off, e.offset(), &r)
+			v, n := decodeRecord(e.buf[off:], e.life, off, e.offset(), &r)
 			if v != valid {
 				b.Fatal("not valid")
 			}
@@ -242,9 +242,9 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkEncode is what the writer does per entry besides writing.
 func BenchmarkEncode(b *testing.B) {
-	e := encoder{seed: makeSeed(1, 2)}
+	e := encoder{life: makeLife(formatVersion, 1, 2)}
 	en := Entry{Index: 1, Term: 1, Data: make([]byte, 200)}
-	b.SetBytes(int64(recordSize(entryFixed + len(en.Data))))
+	b.SetBytes(int64(len(en.Data)))
 	b.ReportAllocs()
 	for b.Loop() {
 		if len(e.buf) > 1<<20 {

@@ -5,7 +5,7 @@ type unit struct {
 	group   uint32
 	epoch   uint64
 	entries []Entry
-	bytes   int64 // encoded
+	bytes   int64 // the most that they take
 }
 
 // carryTailMax bounds what the writer itself reads at a rotation because it was appended to a group after
@@ -55,7 +55,7 @@ func (w *WAL) finishUnits(units []*unit, limit int64) []*unit {
 	}
 	total := int64(headerBytes + blockBytes)
 	for i := range w.tab.groups {
-		total += int64(recordSize(checkpointFixed + len(w.tab.groups[i].snap.meta)))
+		total += int64(recordBound(kindCheckpoint, len(w.tab.groups[i].snap.meta)))
 	}
 	kept := units[:0]
 	for _, u := range units {
@@ -101,7 +101,7 @@ func (w *WAL) finishUnit(u *unit, g *group) bool {
 	}
 	u.bytes = 0
 	for i := range u.entries {
-		u.bytes += int64(recordSize(entryFixed + len(u.entries[i].Data)))
+		u.bytes += int64(recordBound(kindCarry, len(u.entries[i].Data)))
 	}
 	return true
 }

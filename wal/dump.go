@@ -61,7 +61,7 @@ func (d *dumper) run() error {
 		}
 	}
 	slices.Sort(ids)
-	d.printf("%s: %d segments, %d spares, format %d\n", d.dir, len(ids), spares, formatVersion)
+	d.printf("%s: %d segments, %d spares\n", d.dir, len(ids), spares)
 	for i, id := range ids {
 		if id < d.o.From {
 			continue
@@ -119,15 +119,15 @@ func (d *dumper) segment(id uint64, next *header, newest bool) error {
 		d.printf("\n%s: %d bytes\n! %s: %s\n", path, size, reason, d.meaning(foundHeaderBad))
 		return nil
 	}
-	d.printf("\n%s: %d bytes, salt %016x after %016x, previous ends at %d, checkpoint at %d, body at %d\n",
-		path, size, h.salt, h.prevSalt, h.prevEnd, h.checkpointOff, h.preambleEnd)
+	d.printf("\n%s: format %d, %d bytes, salt %016x after %016x, previous ends at %d, checkpoint at %d, body at %d\n",
+		path, h.version, size, h.salt, h.prevSalt, h.prevEnd, h.checkpointOff, h.preambleEnd)
 	limit := min(size, h.segmentBytes)
 	if next != nil {
 		limit = min(size, next.prevEnd)
 	}
 	sc := newScanner([]span{{file: f, path: path, from: headerBytes, to: limit}}, nil, true)
 	defer sc.close()
-	sc.enter(h.seed(), limit)
+	sc.enter(h.life(), limit)
 	var counts, bytes [kindEnd]int
 	var r record
 	for {
@@ -139,7 +139,7 @@ func (d *dumper) segment(id uint64, next *header, newest bool) error {
 			break
 		}
 		counts[r.kind]++
-		bytes[r.kind] += recordSize(len(r.payload))
+		bytes[r.kind] += r.size
 		if d.o.Records && d.wanted(&r) {
 			d.record(off, &r)
 		}
@@ -212,7 +212,7 @@ func (d *dumper) record(off int64, r *record) {
 		d.printf("term %d vote %d commit %d, truncated up to index %d term %d, last %d, floor %v, %d bytes of metadata",
 			hs.Term, hs.Vote, hs.Commit, c.index, c.term, last, c.floor, len(c.meta))
 	case kindPad:
-		d.printf("%d bytes", len(r.payload))
+		d.printf("%d bytes", len(r.data))
 	}
 	d.printf("\n")
 }

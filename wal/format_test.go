@@ -2,12 +2,11 @@ package wal
 
 import (
 	"bytes"
-	"encoding/binary"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"fastpaca/wal/walfs"
@@ -30,6 +29,7 @@ func goldenLog(t *testing.T) *walfs.Mem {
 		b.State(0, HardState{Term: 1, Vote: 1})
 		b.Entry(1, 0, entry(1, 1, "first"))
 	})
+	commit(w, func(b *Batch) { b.Forget(1) })
 	commit(w, func(b *Batch) {
 		b.Entry(0, 1, entry(2, 1, "zwei"))
 		b.Entry(1, 0, entry(1, 2, "first, again"))
@@ -56,13 +56,9 @@ func goldenLog(t *testing.T) *walfs.Mem {
 // written by the first version, and how they look to a person.
 func TestGoldenFormat(t *testing.T) {
 	mem := goldenLog(t)
-	var dump bytes.Buffer
-	require.NoError(t, Dump(&dump, mem, testDir, DumpOptions{Group: -1, Records: true, Data: 16}))
-	old := walfs.NewMem()
-	require.NoError(t, old.MkdirAll(testDir))
 	for id := uint64(1); id <= 2; id++ {
 		path := segmentPath(testDir, id)
-		golden := filepath.Join("testdata", "v1", filepath.Base(path))
+		golden := filepath.Join("testdata", "v2", filepath.Base(path))
 		got := readAll(t, mem, path)
 		if id == 1 {
 			got = got[:8192]
@@ -74,22 +70,47 @@ func TestGoldenFormat(t *testing.T) {
 		want, err := os.ReadFile(golden)
 		require.NoError(t, err)
 		require.Equal(t, want, trimZeros(got), "%s: the disk format has changed: raise formatVersion, and read the old one", golden)
-		writeAll(t, old, path, append(want, make([]byte, blockBytes)...))
 	}
-	text := filepath.Join("testdata", "v1", "dump.txt")
-	if *update {
-		require.NoError(t, os.WriteFile(text, dump.Bytes(), 0o644))
+	for version := uint32(1); version <= formatVersion; version++ {
+		fs := goldenFiles(t, version)
+		var dump bytes.Buffer
+		require.NoError(t, Dump(&dump, fs, testDir, DumpOptions{Group: -1, Records: true, Data: 16}))
+		text := filepath.Join("testdata", fmt.Sprintf("v%d", version), "dump.txt")
+		if *update {
+			require.NoError(t, os.WriteFile(text, dump.Bytes(), 0o644))
+		}
+		wantText, err := os.ReadFile(text)
+		require.NoError(t, err)
+		require.Equal(t, string(wantText), dump.String())
+		w, got := recoverState(t, testOptions(fs, 2))
+		require.NoError(t, w.Close())
+		require.Empty(t, goldenState().diff(got), "version %d", version)
 	}
-	want, err := os.ReadFile(text)
-	require.NoError(t, err)
-	require.Equal(t, string(want), dump.String())
+}
 
-	w, got := recoverState(t, testOptions(old, 2))
-	require.NoError(t, w.Close())
-	require.Empty(t, state{
+// goldenState is what the golden logs of all versions hold.
+func goldenState() state {
+	return state{
 		{snapIndex: 1, snapTerm: 1, meta: "members", hs: HardState{1, 1, 1}, entries: []Entry{entry(2, 1, "zwei")}},
 		{hs: HardState{3, 2, 1}, entries: []Entry{entry(1, 2, "first, again"), entry(2, 2, "nach\x00der\xffRotation")}},
-	}.diff(got))
+	}
+}
+
+// goldenFiles returns the golden log of a version as if it had just been written.
+func goldenFiles(t *testing.T, version uint32) *walfs.Mem {
+	t.Helper()
+	mem := walfs.NewMem()
+	require.NoError(t, mem.MkdirAll(testDir))
+	for id := uint64(1); id <= 2; id++ {
+		path := segmentPath(testDir, id)
+		b, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("v%d", version), filepath.Base(path)))
+		require.NoError(t, err)
+		var h header
+		require.Empty(t, h.decode(b))
+		require.Equal(t, version, h.version)
+		writeAll(t, mem, path, append(b, make([]byte, int(h.segmentBytes)-len(b))...))
+	}
+	return mem
 }
 
 func trimZeros(b []byte) []byte { return bytes.TrimRight(b, "\x00") }
@@ -125,7 +146,7 @@ func writeAll(t *testing.T, fs FS, path string, b []byte) {
 }
 
 func TestHeaderRejectsNonsense(t *testing.T) {
-	h := header{groups: 3, id: 7, salt: 1, prevSalt: 2, prevEnd: 4096, segmentBytes: 1 << 20, checkpointOff: 128, preambleEnd: 8192}
+	h := header{version: 2, groups: 3, id: 7, salt: 1, prevSalt: 2, prevEnd: 4096, segmentBytes: 1 << 20, checkpointOff: 128, preambleEnd: 8192}
 	var b [headerBytes]byte
 	var got header
 	h.encode(b[:])
@@ -140,6 +161,8 @@ func TestHeaderRejectsNonsense(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*header){
+		"version 0":            func(h *header) { h.version = 0 },
+		"version 3":            func(h *header) { h.version = 3 },
 		"no groups":            func(h *header) { h.groups = 0 },
 		"end beyond limit":     func(h *header) { h.prevEnd = 1 << 40 },
 		"preamble beyond file": func(h *header) { h.preambleEnd = 2 << 20 },
@@ -151,151 +174,6 @@ func TestHeaderRejectsNonsense(t *testing.T) {
 		bad.encode(b[:])
 		require.NotEmpty(t, got.decode(b[:]), name)
 	}
-}
-
-// sample returns an encoder that holds one record of each kind.
-func sample() *encoder {
-	e := &encoder{start: 4096, seed: makeSeed(3, 99), durable: makePosition(3, 4096)}
-	e.entry(kindEntry, 5, 41, &Entry{Index: 42, Term: 7, Kind: 3, Data: []byte("hello")})
-	e.state(6, HardState{Term: 1, Vote: 2, Commit: 3})
-	e.snapshot(7, cut{index: 10, term: 2, floor: makePosition(2, 4096), meta: []byte("meta")})
-	e.mark()
-	e.entry(kindCarry, 5, 41, &Entry{Index: 42, Term: 7, Kind: 3})
-	e.checkpoint(8, HardState{Term: 1, Vote: 2, Commit: 3}, cut{index: 10, term: 2, floor: makePosition(2, 4096), meta: []byte("m")}, 12)
-	e.padTo(1024, 1<<20)
-	return e
-}
-
-func TestRecordRoundTrip(t *testing.T) {
-	e := sample()
-	limit := e.offset()
-	var kinds []string
-	var r record
-	b := e.buf
-	for off := e.start; off < limit; {
-		v, n := decodeRecord(b, e.seed, off, limit, &r)
-		require.Equal(t, valid, v)
-		require.Equal(t, e.durable, r.durable)
-		kinds = append(kinds, r.kind.String())
-		switch r.kind {
-		case kindEntry:
-			commit, en := r.entry()
-			require.Equal(t, uint64(41), commit)
-			require.Equal(t, Entry{Index: 42, Term: 7, Kind: 3, Data: []byte("hello")}, en)
-		case kindState:
-			require.Equal(t, HardState{1, 2, 3}, r.state())
-		case kindSnapshot:
-			require.Equal(t, cut{10, 2, makePosition(2, 4096), []byte("meta")}, r.snapshot())
-		case kindCheckpoint:
-			hs, c, last := r.checkpoint()
-			require.Equal(t, HardState{1, 2, 3}, hs)
-			require.Equal(t, cut{10, 2, makePosition(2, 4096), []byte("m")}, c)
-			require.Equal(t, uint64(12), last)
-		}
-		b = b[n:]
-		off += int64(n)
-	}
-	require.Equal(t, "ENTRY STATE SNAPSHOT MARK CARRY CHECKPOINT PAD", strings.Join(kinds, " "))
-	require.Zero(t, limit%1024)
-}
-
-// TestRecordRejectsEveryBit flips every bit of every record: all of them, paddings apart, are covered.
-func TestRecordRejectsEveryBit(t *testing.T) {
-	e := sample()
-	limit := e.offset()
-	var r record
-	for at := 0; at < len(e.buf); {
-		_, n := decodeRecord(e.buf[at:], e.seed, e.start+int64(at), limit, &r)
-		covered := recordHeader + len(r.payload)
-		for i := range covered {
-			for bit := range 8 {
-				e.buf[at+i] ^= 1 << bit
-				v, _ := decodeRecord(e.buf[at:], e.seed, e.start+int64(at), limit, &r)
-				require.NotEqual(t, valid, v, "record at %d, byte %d, bit %d", at, i, bit)
-				e.buf[at+i] ^= 1 << bit
-			}
-		}
-		at += n
-	}
-}
-
-// TestRecordsAreBoundToTheirPlace: the same bytes are not valid at another offset, under another salt or
-// id, or against a limit that they cross.
-func TestRecordsAreBoundToTheirPlace(t *testing.T) {
-	e := sample()
-	var r record
-	v, n := decodeRecord(e.buf, e.seed, e.start, e.offset(), &r)
-	require.Equal(t, valid, v)
-	size := n
-	for name, decode := range map[string]func() (verdict, int){
-		"offset": func() (verdict, int) { return decodeRecord(e.buf, e.seed, e.start+8, e.offset(), &r) },
-		"salt":   func() (verdict, int) { return decodeRecord(e.buf, makeSeed(3, 98), e.start, e.offset(), &r) },
-		"id":     func() (verdict, int) { return decodeRecord(e.buf, makeSeed(4, 99), e.start, e.offset(), &r) },
-		"limit":  func() (verdict, int) { return decodeRecord(e.buf, e.seed, e.start, e.start+int64(size)-8, &r) },
-	} {
-		v, n := decode()
-		require.Equal(t, bad, v, name)
-		require.Zero(t, n)
-	}
-	for i := range size {
-		v, n := decodeRecord(e.buf[:i], e.seed, e.start, e.offset(), &r)
-		require.Equal(t, short, v)
-		require.Greater(t, n, i)
-	}
-}
-
-// FuzzRecord: the decoder survives any bytes, reads nothing beyond them, and whatever it accepts encodes
-// to the same bytes again.
-func FuzzRecord(f *testing.F) {
-	e := sample()
-	f.Add(e.buf, uint64(99), uint32(512))
-	f.Add(make([]byte, 64), uint64(0), uint32(0))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9}, uint64(1), uint32(1))
-	f.Fuzz(func(t *testing.T, b []byte, salt uint64, slot uint32) {
-		off := int64(slot) * alignBytes
-		s := makeSeed(3, salt)
-		// Also with a checksum that fits, or the fuzzer would never get past it.
-		for range 2 {
-			var r record
-			v, n := decodeRecord(b, s, off, off+int64(len(b)), &r)
-			if v == valid {
-				require.LessOrEqual(t, n, len(b))
-				require.LessOrEqual(t, len(r.payload), n-recordHeader)
-				again := encoder{start: off, seed: s, durable: r.durable}
-				copy(again.begin(r.kind, r.ekind, r.group, len(r.payload))[recordHeader:], r.payload)
-				again.end(again.buf)
-				require.Equal(t, b[:recordHeader+len(r.payload)], again.buf[:recordHeader+len(r.payload)])
-				switch r.kind { // the accessors never reach beyond the payload
-				case kindEntry, kindCarry:
-					r.entry()
-				case kindState:
-					r.state()
-				case kindSnapshot:
-					r.snapshot()
-				case kindCheckpoint:
-					r.checkpoint()
-				}
-			} else {
-				require.True(t, n == 0 || v == short && n > len(b))
-			}
-			if len(b) < recordHeader {
-				return
-			}
-			b = bytes.Clone(b)
-			length := binary.LittleEndian.Uint32(b)
-			if int64(length) > int64(len(b)-recordHeader) {
-				length = uint32(len(b) - recordHeader)
-				binary.LittleEndian.PutUint32(b, length)
-			}
-			binary.LittleEndian.PutUint32(b[4:], checksum(b, s, off, length))
-		}
-	})
-}
-
-func checksum(b []byte, s seed, off int64, length uint32) uint32 {
-	e := encoder{buf: append(make([]byte, 0, len(b)), b[:recordHeader+length]...), start: off, seed: s}
-	e.end(e.buf)
-	return binary.LittleEndian.Uint32(e.buf[4:])
 }
 
 // FuzzSegment: recovery of a log whose newest segment was changed at will never panics, and either refuses

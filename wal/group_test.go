@@ -71,7 +71,7 @@ func TestGroupAgainstModel(t *testing.T) {
 				switch a.kind {
 				case kindEntry:
 					require.Empty(t, g.checkEntry(a.entry.Index, a.entry.Term))
-					size := recordSize(entryFixed + len(a.entry.Data))
+					size := recordBound(kindEntry, len(a.entry.Data))
 					g.add(a.entry.Index, a.entry.Term, a.commit, makeLocation(makePosition(1, off), size))
 					off += int64(size)
 				case kindState:
@@ -91,7 +91,7 @@ func TestGroupAgainstModel(t *testing.T) {
 					require.Equal(t, m.term(i), g.term(i), "term of %d", i)
 				}
 				for _, e := range m.entries {
-					bytes += recordSize(entryFixed + len(e.Data))
+					bytes += recordBound(kindEntry, len(e.Data))
 				}
 				require.Equal(t, int64(bytes), g.bytes)
 			}

@@ -336,7 +336,7 @@ func (w *WAL) pressure(active uint64) (p pressure, pressed bool) {
 	p = pressure{oldest: w.tab.oldestLocked(), active: active, segmentBytes: w.o.SegmentBytes, preamble: headerBytes + blockBytes}
 	for i := range w.tab.groups {
 		g := &w.tab.groups[i]
-		p.preamble += int64(recordSize(checkpointFixed + len(g.snap.meta)))
+		p.preamble += int64(recordBound(kindCheckpoint, len(g.snap.meta)))
 		if g.locs.len() > 0 {
 			p.pins = append(p.pins, pin{group: uint32(i), floor: w.tab.floorLocked(g, 0).segment(), bytes: g.bytes, asked: w.asked[uint32(i)]})
 		}

@@ -83,7 +83,7 @@ type Options struct {
 
 // MinSegmentBytes is the least SegmentBytes for a number of groups.
 func MinSegmentBytes(groups int) int64 {
-	worst := int64(groups)*int64(recordSize(checkpointFixed+MaxMetaBytes)) + headerBytes
+	worst := int64(groups)*int64(recordBound(kindCheckpoint, MaxMetaBytes)) + headerBytes
 	return alignUp(2*worst, blockBytes)
 }
 

@@ -58,7 +58,7 @@ func TestReclaimingKeepsTheLogShort(t *testing.T) {
 	w, err := Open(o, nil)
 	require.NoError(t, err)
 	most := 0
-	for range 1500 {
+	for range 2500 {
 		for g := range uint32(2) {
 			commit(w, func(b *Batch) { b.Entry(g, next[g]-1, entry(next[g], 1, "some data of a group that is busy")) })
 			next[g]++

@@ -41,9 +41,9 @@ func (w *WAL) Read(group uint32, lo, hi uint64, maxBytes int, dst []Entry) ([]En
 	var last error
 	for range 3 {
 		before := places
-		var salts map[uint64]uint64
+		var lives map[uint64]life
 		var err error
-		places, salts, err = w.locate(group, lo, hi, maxBytes)
+		places, lives, err = w.locate(group, lo, hi, maxBytes)
 		if err != nil {
 			return dst, err
 		}
@@ -51,7 +51,7 @@ func (w *WAL) Read(group uint32, lo, hi uint64, maxBytes int, dst []Entry) ([]En
 			return dst, last // nothing moved
 		}
 		var out []Entry
-		out, last = w.readPlaces(group, lo, places, salts, maxBytes, dst)
+		out, last = w.readPlaces(group, lo, places, lives, maxBytes, dst)
 		if last == nil {
 			return out, nil
 		}
@@ -64,7 +64,7 @@ func (w *WAL) Read(group uint32, lo, hi uint64, maxBytes int, dst []Entry) ([]En
 }
 
 // locate looks up where entries lo..hi-1 stand, as far as they are durable and fit maxBytes.
-func (w *WAL) locate(group uint32, lo, hi uint64, maxBytes int) ([]place, map[uint64]uint64, error) {
+func (w *WAL) locate(group uint32, lo, hi uint64, maxBytes int) ([]place, map[uint64]life, error) {
 	w.tab.mu.Lock()
 	defer w.tab.mu.Unlock()
 	g := &w.tab.groups[group]
@@ -74,7 +74,7 @@ func (w *WAL) locate(group uint32, lo, hi uint64, maxBytes int) ([]place, map[ui
 	durable := position(w.durable.Load())
 	oldest := w.tab.oldestLocked()
 	var places []place
-	salts := map[uint64]uint64{}
+	lives := map[uint64]life{}
 	total := 0
 	for i := lo; i < hi && i <= g.last(); i++ {
 		l := g.locs.at(int(i - g.snap.index - 1))
@@ -83,24 +83,24 @@ func (w *WAL) locate(group uint32, lo, hi uint64, maxBytes int) ([]place, map[ui
 			break
 		}
 		p.size, p.exact = l.size()
-		if total += p.size - recordHeader - entryFixed; len(places) > 0 && total > maxBytes {
+		if total += max(p.size-recordBound(kindEntry, 0), alignBytes); len(places) > 0 && total > maxBytes {
 			break
 		}
 		seg, ok := w.tab.findLocked(p.at.segment())
 		if !ok {
 			panic(fmt.Sprintf("wal: entry %d of group %d is said to be at %v, which is no live segment: this is a bug, restart the node", i, group, p.at))
 		}
-		salts[seg.id] = seg.salt
+		lives[seg.id] = seg.life
 		places = append(places, p)
 	}
 	if len(places) == 0 {
 		return nil, nil, ErrUnavailable
 	}
-	return places, salts, nil
+	return places, lives, nil
 }
 
 // readPlaces reads runs of neighbouring records with one read each.
-func (w *WAL) readPlaces(group uint32, lo uint64, places []place, salts map[uint64]uint64, maxBytes int, dst []Entry) ([]Entry, error) {
+func (w *WAL) readPlaces(group uint32, lo uint64, places []place, lives map[uint64]life, maxBytes int, dst []Entry) ([]Entry, error) {
 	var f File
 	var open uint64 // id of f's segment
 	defer func() {
@@ -124,7 +124,7 @@ func (w *WAL) readPlaces(group uint32, lo uint64, places []place, salts map[uint
 			open = id
 		}
 		if !places[i].exact {
-			if err := measure(f, path, &places[i]); err != nil {
+			if err := measure(f, path, lives[id], &places[i]); err != nil {
 				return dst, err
 			}
 		}
@@ -143,12 +143,11 @@ func (w *WAL) readPlaces(group uint32, lo uint64, places []place, salts map[uint
 		} else if err != nil {
 			return dst, fmt.Errorf("wal: read of %d bytes at %d of %s: %w", len(buf), start, path, err)
 		}
-		s := makeSeed(id, salts[id])
 		for ; i < j; i++ {
 			off := places[i].at.offset()
 			var r record
-			v, _ := decodeRecord(buf[off-start:], s, off, maxSegmentBytes, &r)
-			if v != valid || (r.kind != kindEntry && r.kind != kindCarry) || r.group != group || r.word(0) != index {
+			v, _ := decodeRecord(buf[off-start:], lives[id], off, maxSegmentBytes, &r)
+			if v != valid || (r.kind != kindEntry && r.kind != kindCarry) || r.group != group || r.words[0] != index {
 				return dst, &CorruptionError{Path: path, Offset: off, Reason: fmt.Sprintf("entry %d of group %d cannot be read back", index, group)}
 			}
 			_, e := r.entry()
@@ -163,20 +162,22 @@ func (w *WAL) readPlaces(group uint32, lo uint64, places []place, salts map[uint
 }
 
 // measure finds the size of a record that is too long for its location to say.
-func measure(f File, path string, p *place) error {
-	var b [4]byte
-	if _, err := f.ReadAt(b[:], p.at.offset()); err != nil && err != io.EOF {
-		return fmt.Errorf("wal: read at %d of %s: %w", p.at.offset(), path, err)
+func measure(f File, path string, l life, p *place) error {
+	var b [recordHeaderV1]byte
+	off := p.at.offset()
+	n, err := f.ReadAt(b[:], off)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("wal: read at %d of %s: %w", off, path, err)
 	}
-	length := int64(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
 	size, err := f.Size()
 	if err != nil {
 		return fmt.Errorf("wal: size of %s: %w", path, err)
 	}
-	n := alignUp(recordHeader+length, alignBytes)
-	if p.at.offset()+n > size {
-		return &CorruptionError{Path: path, Offset: p.at.offset(), Reason: "the length of an entry goes beyond the end of the file"}
+	var r record
+	v, need := decodeRecord(b[:n], l, off, size, &r)
+	if v != short || need <= len(b) {
+		return &CorruptionError{Path: path, Offset: off, Reason: "no long entry begins here, or it goes beyond the end of the file"}
 	}
-	p.size, p.exact = int(n), true
+	p.size, p.exact = need, true
 	return nil
 }

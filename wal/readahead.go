@@ -188,7 +188,7 @@ type scanner struct {
 	next  *chunk // first chunk of a later span
 	rest  []byte
 	off   int64 // of rest[0]
-	seed  seed
+	life  life
 	limit int64 // records end at or before this offset
 	bytes int64 // decoded so far, in all spans
 	ioErr error // a read that failed, other than by the end of the file
@@ -201,13 +201,13 @@ func newScanner(spans []span, held Releaser, ahead bool) *scanner {
 }
 
 // enter begins the next span. The one before must have been read to its end, or the rest of it is skipped.
-func (s *scanner) enter(sd seed, limit int64) {
+func (s *scanner) enter(l life, limit int64) {
 	for s.fetch() { // skip
 	}
 	s.ra.release(s.c)
 	s.c, s.rest = nil, nil
 	s.cur++
-	s.off, s.seed, s.limit, s.eof = s.spans[s.cur].from, sd, limit, false
+	s.off, s.life, s.limit, s.eof = s.spans[s.cur].from, l, limit, false
 }
 
 // fetch makes the span's next chunk current, in front of what is left of the one before. It returns false
@@ -253,7 +253,7 @@ func (s *scanner) fetch() bool {
 // record that is not valid; offset is then where that is.
 func (s *scanner) read(r *record) (off int64, ok bool) {
 	for {
-		v, size := decodeRecord(s.rest, s.seed, s.off, s.limit, r)
+		v, size := decodeRecord(s.rest, s.life, s.off, s.limit, r)
 		switch v {
 		case valid:
 			off = s.off

@@ -212,7 +212,7 @@ func (r *recovery) readNewest() error {
 	}); err != nil {
 		return err
 	}
-	sc.enter(s.h.seed(), limit)
+	sc.enter(s.h.life(), limit)
 	var rec record
 	for {
 		off, ok := sc.read(&rec)
@@ -231,7 +231,7 @@ func (r *recovery) readNewest() error {
 		case kindForget:
 			*c = cut{floor: makePosition(s.h.id, off)}
 		case kindEntry:
-			if rec.word(0) == c.index+1 {
+			if rec.words[0] == c.index+1 {
 				// The first live entry, appended to an empty log or written over all of it. In the second
 				// case the segments of what it replaces may be gone already.
 				c.floor = makePosition(s.h.id, off)
@@ -279,7 +279,7 @@ func (r *recovery) judgeTail(s *foundSegment, limit int64) error {
 // preamble reads a segment's preamble, checks that it is whole, and visits its records. It enters sc's
 // next span, which must be the preamble.
 func (s *foundSegment) preamble(sc *scanner, visit func(off int64, rec *record) error) error {
-	sc.enter(s.h.seed(), s.h.preambleEnd)
+	sc.enter(s.h.life(), s.h.preambleEnd)
 	var rec record
 	checkpoints := uint32(0)
 	for {
@@ -366,7 +366,7 @@ func (r *recovery) replay() error {
 	w := r.w
 	var spans []span
 	for _, s := range r.segs {
-		w.tab.segs = append(w.tab.segs, segment{id: s.h.id, salt: s.h.salt, size: s.size})
+		w.tab.segs = append(w.tab.segs, segment{id: s.h.id, life: s.h.life(), size: s.size})
 		spans = append(spans,
 			span{file: s.file, fs: w.o.FS, path: s.path, from: headerBytes, to: s.h.preambleEnd},
 			span{file: s.file, fs: w.o.FS, path: s.path, from: s.h.preambleEnd, to: s.end})
@@ -396,7 +396,7 @@ func (r *recovery) replaySegment(sc *scanner, s *foundSegment, first, newest boo
 	if err != nil {
 		return err
 	}
-	sc.enter(s.h.seed(), s.end)
+	sc.enter(s.h.life(), s.end)
 	var rec record
 	for {
 		off, ok := sc.read(&rec)
@@ -458,7 +458,7 @@ func (r *recovery) entry(sc *scanner, s *foundSegment, off int64, rec *record) e
 	if why := g.checkEntry(e.Index, e.Term); why != "" {
 		return s.corrupt(foundBadSequence, off, "group %d: %s", rec.group, why)
 	}
-	g.add(e.Index, e.Term, commit, makeLocation(at, recordSize(len(rec.payload))))
+	g.add(e.Index, e.Term, commit, makeLocation(at, rec.size))
 	r.w.replay.entries++
 	if r.h != nil {
 		sc.keep()

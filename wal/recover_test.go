@@ -2,7 +2,6 @@ package wal
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -47,7 +46,7 @@ func records(t *testing.T, fs FS, id uint64) (offs []int64, h header, end int64)
 	var r record
 	off := h.preambleEnd
 	for {
-		v, n := decodeRecord(b[off:], h.seed(), off, int64(len(b)), &r)
+		v, n := decodeRecord(b[off:], h.life(), off, int64(len(b)), &r)
 		if v != valid {
 			return offs, h, off
 		}
@@ -127,9 +126,10 @@ func TestRecoveryRules(t *testing.T) {
 			b := readAll(t, mem, seg(3))
 			offs, h, _ := records(t, mem, 3)
 			at := offs[1]
-			binary.LittleEndian.PutUint64(b[at+recordHeader:], 1<<40) // an index out of nowhere, checksummed
-			length := binary.LittleEndian.Uint32(b[at:])
-			binary.LittleEndian.PutUint32(b[at+4:], checksum(b[at:], h.seed(), at, length))
+			e := encoder{start: at, life: h.life(), durable: makePosition(3, h.preambleEnd)}
+			// An index out of nowhere, checksummed, in a record as long as the one that was there.
+			e.entry(kindEntry, 0, 1<<40-1, &Entry{Index: 1 << 40, Term: 1, Data: make([]byte, 500-5)})
+			copy(b[at:], e.buf)
 			writeAll(t, mem, seg(3), b)
 			return seg(3), at
 		},
@@ -165,7 +165,7 @@ func TestRecoveryRules(t *testing.T) {
 func appendUnsynced(t *testing.T, mem *walfs.Mem, id uint64, n int) {
 	offs, h, end := records(t, mem, id)
 	require.NotEmpty(t, offs)
-	e := encoder{start: end, seed: h.seed(), durable: makePosition(id, end)}
+	e := encoder{start: end, life: h.life(), durable: makePosition(id, end)}
 	first := 0
 	for i := range n {
 		e.entry(kindEntry, 0, 0, &Entry{Index: uint64(1000 + i), Term: 1, Data: []byte("never promised")})
@@ -268,7 +268,7 @@ func recycleInto(t *testing.T, w *WAL, next uint64) uint64 {
 
 func tornTails() map[string]func(b []byte, end int64, h *header) {
 	batch := func(end int64, h *header) *encoder {
-		e := &encoder{start: end, seed: h.seed(), durable: makePosition(h.id, end)}
+		e := &encoder{start: end, life: h.life(), durable: makePosition(h.id, end)}
 		for i := range 3 {
 			e.entry(kindEntry, 0, 0, &Entry{Index: uint64(5000 + i), Term: 1, Data: bytes.Repeat([]byte("torn "), 200)})
 		}
@@ -281,10 +281,12 @@ func tornTails() map[string]func(b []byte, end int64, h *header) {
 		"garbage":         func(b []byte, end int64, h *header) { noise.Read(b[end:]) },
 		"garbage in part": func(b []byte, end int64, h *header) { noise.Read(b[end : end+600]) },
 		"0xff":            func(b []byte, end int64, h *header) { copy(b[end:], bytes.Repeat([]byte{0xff}, 2000)) },
-		"length alone":    func(b []byte, end int64, h *header) { binary.LittleEndian.PutUint32(b[end:], 100) },
+		"kind alone":      func(b []byte, end int64, h *header) { b[end+10] = byte(kindEntry) },
 		"length to the end": func(b []byte, end int64, h *header) {
-			copy(b[end:end+24], batch(end, h).buf)
-			binary.LittleEndian.PutUint32(b[end:], uint32(int64(len(b))-end-24))
+			e := encoder{start: end, life: h.life(), durable: makePosition(h.id, end)}
+			e.put(kindPad, 0, 0, nil, len(b)-int(end)-recordHead)
+			copy(b[end:], e.buf)
+			b[len(b)-recordHead] ^= 1
 		},
 		"header alone":     func(b []byte, end int64, h *header) { copy(b[end:], batch(end, h).buf[:24]) },
 		"half a record":    func(b []byte, end int64, h *header) { clear(b[end:]); copy(b[end:], batch(end, h).buf[:512]) },
@@ -329,7 +331,7 @@ func TestRecoverySyncsWhatItPromises(t *testing.T) {
 	_, h, end := records(t, mem, id)
 	f, err := mem.Open(segmentPath(testDir, id))
 	require.NoError(t, err)
-	e := encoder{start: end, seed: h.seed(), durable: makePosition(id, end)}
+	e := encoder{start: end, life: h.life(), durable: makePosition(id, end)}
 	e.entry(kindEntry, 0, 0, &Entry{Index: next, Term: 1, Data: []byte("in the page cache")})
 	_, err = f.WriteAt(e.buf, end)
 	require.NoError(t, err)
@@ -420,7 +422,7 @@ func TestLongRecordsAcrossChunks(t *testing.T) {
 	require.NoError(t, w.Close())
 	w, s := recoverState(t, o)
 	require.Empty(t, state{{entries: want}}.diff(s))
-	require.Panics(t, func() { w.checkFits(&op{kind: kindEntry}, recordSize(entryFixed+w.MaxEntryBytes()+2*alignBytes)) })
+	require.Panics(t, func() { w.checkFits(&op{kind: kindEntry}, recordBound(kindEntry, w.MaxEntryBytes()+2*alignBytes)) })
 	require.NoError(t, w.Close())
 }
 

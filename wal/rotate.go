@@ -33,14 +33,14 @@ func (w *WAL) rotate() error {
 	}
 	old := w.act
 	h := header{
-		groups: uint32(len(w.tab.groups)), id: old.id + 1, salt: w.o.Rand(), prevSalt: old.salt, prevEnd: old.enc.start,
+		version: formatVersion, groups: uint32(len(w.tab.groups)), id: old.id + 1, salt: w.o.Rand(), prevSalt: old.salt, prevEnd: old.enc.start,
 		segmentBytes: sp.size,
 	}
 	if h.id > 1<<32-1 {
 		panic("wal: 2^32 segments have been written; move the data to a new directory through a snapshot")
 	}
 	carry := w.finishUnits(w.takeUnits(), sp.size/2)
-	enc := encoder{buf: old.enc.buf[:0], seed: h.seed(), durable: old.enc.durable}
+	enc := encoder{buf: old.enc.buf[:0], life: h.life(), durable: makePosition(h.id, 0)}
 	w.encodePreamble(&enc, &h, carry)
 
 	path := segmentPath(w.o.Dir, h.id)
@@ -62,6 +62,7 @@ func (w *WAL) rotate() error {
 	a.enc.start = int64(len(enc.buf))
 	a.enc.durable = makePosition(a.id, a.enc.start)
 	w.count.bytes.Add(uint64(len(enc.buf)))
+	w.count.blocks.Add(uint64(len(enc.buf))) // whole blocks
 	w.count.room.Store(a.size - a.enc.start)
 	if cap(enc.buf) > keepBuffer {
 		a.enc.buf = nil
@@ -69,7 +70,7 @@ func (w *WAL) rotate() error {
 	a.enc.buf = a.enc.buf[:0]
 
 	w.tab.mu.Lock()
-	w.tab.addSegmentLocked(segment{id: a.id, salt: a.salt, size: a.size})
+	w.tab.addSegmentLocked(segment{id: a.id, life: h.life(), size: a.size})
 	w.count.live.Store(w.tab.bytes)
 	w.tab.mu.Unlock()
 	w.durable.Store(uint64(a.enc.durable))
@@ -124,9 +125,9 @@ func (w *WAL) encodeUnit(enc *encoder, id uint64, u *unit) {
 	before := enc.offset()
 	for i := range u.entries {
 		e := &u.entries[i]
-		size := recordSize(entryFixed + len(e.Data))
-		l := makeLocation(makePosition(id, enc.offset()), size)
+		off := enc.offset()
 		enc.entry(kindCarry, u.group, commit, e)
+		l := makeLocation(makePosition(id, off), int(enc.offset()-off))
 		g.locs.push(l)
 		n, _ := l.size()
 		g.bytes += int64(n)

@@ -17,7 +17,8 @@ type Stats struct {
 	Batches       uint64 // done
 	Records       uint64 // written, of all kinds
 	Bytes         uint64 // written to segments in use, preambles included
-	PayloadBytes  uint64 // of that, entry data of batches
+	BlockBytes    uint64 // of the 4 KiB blocks that they made dirty, counted at each sync: what goes to the disk
+	PayloadBytes  uint64 // of Bytes, entry data of batches
 	Syncs         uint64 // fdatasyncs of the commit path
 	SyncNanos     uint64 // time spent in them
 	SyncLatency   [SyncBuckets]uint64
@@ -48,6 +49,7 @@ type Stats struct {
 // counters are the atomics behind Stats.
 type counters struct {
 	batches, records, bytes, payload atomic.Uint64
+	blocks                           atomic.Uint64
 	syncs, syncNanos                 atomic.Uint64
 	syncLatency                      [SyncBuckets]atomic.Uint64
 	rotations, rotationNanos         atomic.Uint64
@@ -67,7 +69,7 @@ func (c *counters) synced(took time.Duration) {
 func (w *WAL) Stats(s *Stats) {
 	c := &w.count
 	*s = Stats{
-		Batches: c.batches.Load(), Records: c.records.Load(), Bytes: c.bytes.Load(), PayloadBytes: c.payload.Load(),
+		Batches: c.batches.Load(), Records: c.records.Load(), Bytes: c.bytes.Load(), BlockBytes: c.blocks.Load(), PayloadBytes: c.payload.Load(),
 		Syncs: c.syncs.Load(), SyncNanos: c.syncNanos.Load(),
 		Rotations: c.rotations.Load(), RotationNanos: c.rotationNanos.Load(),
 		CarriedBytes: c.carriedBytes.Load(), CarriedGroups: c.carriedGroups.Load(),

@@ -13,8 +13,9 @@ type table struct {
 
 // segment is what must be known of a live segment to read it.
 type segment struct {
-	id, salt uint64
-	size     int64 // of the file, and what it counts against the limits
+	id   uint64
+	life life
+	size int64 // of the file, and what it counts against the limits
 }
 
 // oldestLocked returns the id of the oldest live segment. REQUIRES: mu, or being the writer with at least

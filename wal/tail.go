@@ -14,30 +14,32 @@ type tail struct {
 }
 
 // lookAhead searches what follows a bad record at offset x of the newest segment for records of this
-// segment, at every 8-byte boundary, and says what they promise. Records that do not belong to this
-// segment's life fail the seeded checksum; the watermark is looked at first, since it rules out nearly
-// everything else without one: it must lie in this segment or be where the one before ended.
+// segment, at every 8-byte boundary, and says what they promise. What does not belong to this segment's life
+// nearly always fails a check that costs next to nothing (maybeRecord, the record's check), and then the checksum.
 func lookAhead(f File, path string, h *header, x, size int64) (t tail, err error) {
 	t = tail{end: x, found: foundBadNothing}
 	here := makePosition(h.id, x)
-	least := makePosition(h.id-1, h.prevEnd)
+	var r record
+	v1 := h.version == 1
 	buf := make([]byte, min(1<<20, max(size-x, 0)))
-	for off := x; off+recordHeader <= size; {
+	for off := x; off+recordHead <= size; {
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
 		if err != nil && err != io.EOF {
 			return t, fmt.Errorf("wal: read at %d of %s: %w", off, path, err)
 		}
 		b := buf[:n]
-		if len(b) < recordHeader {
+		if len(b) < recordHead {
 			break // shorter than its size said: nothing more can be found
 		}
 		i := int64(0)
-		for ; i+recordHeader <= int64(len(b)); i += alignBytes {
-			durable := position(binary.LittleEndian.Uint64(b[i+8:]))
-			if durable < least || durable > makePosition(h.id, off+i) || (off == x && i == 0) {
+		for ; i+recordHead <= int64(len(b)); i += alignBytes {
+			if !v1 && b[i+10]&15 == 0 { // zeros, nearly always: no kind
 				continue
 			}
-			ok, err := validAt(f, path, h, b[i:], off+i, size)
+			if off == x && i == 0 || !maybeRecord(b[i:], h, off+i, size) {
+				continue
+			}
+			ok, err := validAt(f, path, h, b[i:], off+i, size, &r)
 			if err != nil {
 				return t, err
 			}
@@ -45,7 +47,7 @@ func lookAhead(f File, path string, h *header, x, size int64) (t tail, err error
 				continue
 			}
 			t.later++
-			if durable > here {
+			if r.durable > here {
 				t.found = foundBadPromised
 				return t, nil
 			}
@@ -56,10 +58,18 @@ func lookAhead(f File, path string, h *header, x, size int64) (t tail, err error
 	return t, nil
 }
 
-// validAt says whether a valid record starts at off, of which b holds the front.
-func validAt(f File, path string, h *header, b []byte, off, size int64) (bool, error) {
-	var r record
-	v, n := decodeRecord(b, h.seed(), off, size, &r)
+// maybeRecord rules out nearly every place where no record begins, for the price of a load.
+func maybeRecord(b []byte, h *header, off, limit int64) bool {
+	if h.version == 1 {
+		return maybeRecordV1(b, h, off)
+	}
+	length := int64(binary.LittleEndian.Uint32(b[4:]))
+	return length >= recordHead && length <= limit-off
+}
+
+// validAt says whether a valid record starts at off, of which b holds the front, and decodes it.
+func validAt(f File, path string, h *header, b []byte, off, size int64, r *record) (bool, error) {
+	v, n := decodeRecord(b, h.life(), off, size, r)
 	if v == short {
 		b = make([]byte, n)
 		if m, err := f.ReadAt(b, off); err == io.EOF {
@@ -67,7 +77,7 @@ func validAt(f File, path string, h *header, b []byte, off, size int64) (bool, e
 		} else if err != nil {
 			return false, fmt.Errorf("wal: read at %d of %s: %w", off, path, err)
 		}
-		v, _ = decodeRecord(b, h.seed(), off, size, &r)
+		v, _ = decodeRecord(b, h.life(), off, size, r)
 	}
 	return v == valid, nil
 }

@@ -127,8 +127,8 @@ func (w *WAL) commit(job *job) error {
 	}
 	for {
 		stop := w.fill(job.batches, &job.at)
-		if w.o.PadBatches && stop != bufferFull {
-			w.act.enc.padTo(blockBytes, w.act.size)
+		if stop != bufferFull {
+			w.padBatch()
 		}
 		if err := w.write(); err != nil {
 			return err
@@ -155,6 +155,23 @@ func (w *WAL) commit(job *job) error {
 	}
 }
 
+// padBatch ends what is about to be synced at the end of a block, if it should.
+//
+// A disk is written in blocks. A batch that ends inside of one makes the next begin with writing it again; one that
+// ends with it does not. The rest of a block, d bytes, is skipped when d*d <= padShare * what is synced. Where in a
+// block batches of n bytes end is anybody's guess, so that they skip d/4096 * d/2 bytes on average, d being the most
+// that is skipped: n/32 at padShare 256, 3% of the log (and a batch of a few hundred bytes skips only what the next
+// one would have run over). In exchange, at n = 4 KiB a quarter of the batches write a block less.
+func (w *WAL) padBatch() {
+	a := &w.act
+	gap := alignUp(a.enc.offset(), blockBytes) - a.enc.offset()
+	if w.o.PadBatches || gap >= recordHead && gap*gap <= padShare*(a.enc.offset()-a.enc.durable.offset()) {
+		a.enc.padTo(blockBytes, a.size)
+	}
+}
+
+const padShare = 256
+
 // fill encodes ops until they or the room for them run out, and takes each into the table in the same
 // step: the table is at all times what a replay of the encoded records gives.
 func (w *WAL) fill(batches []*Batch, at *progress) why {
@@ -170,7 +187,7 @@ func (w *WAL) fill(batches []*Batch, at *progress) why {
 			} else {
 				o = &b.states[at.op-len(b.ops)]
 			}
-			size := o.recordSize()
+			size := o.recordBound()
 			if enc.offset()+int64(size) > w.act.size {
 				w.checkFits(o, size)
 				return segmentFull
@@ -178,28 +195,23 @@ func (w *WAL) fill(batches []*Batch, at *progress) why {
 			if len(enc.buf) > 0 && len(enc.buf)+size > writeChunk {
 				return bufferFull
 			}
-			w.encode(b, o, size)
+			w.encode(b, o)
 		}
 	}
 	return allEncoded
 }
 
-func (o *op) recordSize() int {
-	switch o.kind {
-	case kindEntry:
-		return recordSize(entryFixed + len(o.data))
-	case kindState:
-		return recordSize(stateFixed)
-	case kindForget:
-		return recordSize(0)
+func (o *op) recordBound() int {
+	if o.kind == kindSnapshot {
+		return recordBound(o.kind, int(o.n))
 	}
-	return recordSize(snapshotFixed + int(o.n))
+	return recordBound(o.kind, len(o.data))
 }
 
 // MaxEntryBytes is the longest Entry.Data that the log takes: half a segment, since the preamble of a
 // segment may take the other half.
 func (w *WAL) MaxEntryBytes() int {
-	return int(w.o.SegmentBytes/2) - recordHeader - entryFixed - alignBytes
+	return int(w.o.SegmentBytes/2) - recordBound(kindEntry, 0)
 }
 
 func (w *WAL) checkFits(o *op, size int) {
@@ -210,7 +222,7 @@ func (w *WAL) checkFits(o *op, size int) {
 }
 
 // encode appends one record and applies it to the table. REQUIRES: tab.mu.
-func (w *WAL) encode(b *Batch, o *op, size int) {
+func (w *WAL) encode(b *Batch, o *op) {
 	if int(o.group) >= len(w.tab.groups) {
 		panic(fmt.Sprintf("wal: batch names group %d, the log was opened for groups 0 to %d", o.group, len(w.tab.groups)-1))
 	}
@@ -222,8 +234,8 @@ func (w *WAL) encode(b *Batch, o *op, size int) {
 			panic(fmt.Sprintf("wal: group %d: %s: the raft log in memory and the log on disk disagree; this is a bug, "+
 				"restart the node to recover from disk and report it", o.group, why))
 		}
-		g.add(o.a, o.b, o.c, makeLocation(here, size))
 		enc.entry(kindEntry, o.group, o.c, &Entry{Index: o.a, Term: o.b, Kind: o.ekind, Data: o.data})
+		g.add(o.a, o.b, o.c, makeLocation(here, int(enc.offset()-here.offset())))
 		w.count.payload.Add(uint64(len(o.data)))
 	case kindState:
 		hs := HardState{Term: o.a, Vote: o.b, Commit: o.c}
@@ -278,6 +290,7 @@ func (w *WAL) sync() error {
 		return fmt.Errorf("wal: sync of %s: %w", a.path, err)
 	}
 	w.count.synced(w.o.Now().Sub(began))
+	w.count.blocks.Add(uint64(alignUp(a.enc.start, blockBytes) - a.enc.durable.offset()&^(blockBytes-1)))
 	a.unsynced = false
 	a.unmarked = true
 	a.enc.durable = makePosition(a.id, a.enc.start)
@@ -304,7 +317,7 @@ func (w *WAL) publishNeeded() {
 // nobody a flush; a crash that loses it loses only that help.
 func (w *WAL) writeMark() error {
 	a := &w.act
-	if !a.unmarked || a.enc.start+recordHeader > a.size {
+	if !a.unmarked || a.enc.start+recordHead > a.size {
 		return nil
 	}
 	a.enc.mark()
