@@ -97,7 +97,7 @@ func newMetrics(s *Server) *Metrics {
 	m := &Metrics{
 		set: set, extra: s.cfg.Metrics, log: s.cfg.Logger,
 		ready:    func() bool { ok, _ := s.store.Ready(); return ok && !s.leaving.Load() && !s.draining.Load() },
-		build:    `fastpaca_build_info{version=` + labelValue(s.cfg.Version) + `,node=` + labelValue(s.cfg.NodeName) + `}`,
+		build:    `fastpaca_build_info{version=` + LabelValue(s.cfg.Version) + `,node=` + LabelValue(s.cfg.NodeName) + `}`,
 		accepted: set.NewCounter("fastpaca_http_connections_total"),
 		bytesIn:  set.NewCounter("fastpaca_http_received_bytes_total"),
 		bytesOut: set.NewCounter("fastpaca_http_sent_bytes_total"),
@@ -183,8 +183,8 @@ func (m *Metrics) write(w io.Writer) {
 	w.Write(out.Bytes()) // an error is the scraper's
 }
 
-// labelValue quotes v for use as a label value.
-func labelValue(v string) string {
+// LabelValue quotes v for use as the value of a label.
+func LabelValue(v string) string {
 	b := []byte{'"'}
 	for i := 0; i < len(v); i++ {
 		switch c := v[i]; c {

@@ -4,19 +4,25 @@ import (
 	"io"
 
 	"fastpaca/cluster"
+	"fastpaca/cluster/peer"
 	"fastpaca/httpd"
 	"fastpaca/shard"
 	"fastpaca/wal"
 )
 
-// writeMetrics renders what the node and its log count. The series of HTTP and streams are httpd's own.
-func writeMetrics(w io.Writer, node *cluster.Node) {
+// writeMetrics renders what the node, its log and its connections count. The series of HTTP and streams are
+// httpd's own.
+func writeMetrics(w io.Writer, node *cluster.Node, lag *lagSampler) {
 	var s shard.Stats
 	node.Stats(&s)
+	var p peer.Stats
+	node.PeerStats(&p)
 	m := &httpd.MetricsWriter{W: w}
 	walMetrics(m, &s.WAL)
-	raftMetrics(m, &s)
+	raftMetrics(m, &s, &p, lag.sample())
+	peerMetrics(m, &p)
 	shardMetrics(m, &s)
+	historyMetrics(m, &s)
 }
 
 func walMetrics(m *httpd.MetricsWriter, s *wal.Stats) {
@@ -41,13 +47,6 @@ func walMetrics(m *httpd.MetricsWriter, s *wal.Stats) {
 	m.Gauge("fastpaca_wal_replay_bytes", "Bytes of log it read.", float64(s.ReplayBytes))
 }
 
-func raftMetrics(m *httpd.MetricsWriter, s *shard.Stats) {
-	m.Gauge("fastpaca_raft_groups_leading", "Shards that this node leads.", float64(s.Leading))
-	m.Gauge("fastpaca_raft_groups", "Shards of the cluster.", shard.Shards)
-	m.Counter("fastpaca_raft_terms_total", "Sum of the terms of all shards: rises with every election.", s.Elections)
-	m.Counter("fastpaca_raft_applied_total", "Sum of the applied indexes of all shards.", s.Applied)
-}
-
 func shardMetrics(m *httpd.MetricsWriter, s *shard.Stats) {
 	m.Gauge("fastpaca_shard_inflight_bytes", "Bytes of writes between arrival and apply.", float64(s.InflightBytes))
 	m.Gauge("fastpaca_shard_state_bytes", "Bytes of the contexts in memory.", float64(s.StateBytes))
@@ -56,6 +55,17 @@ func shardMetrics(m *httpd.MetricsWriter, s *shard.Stats) {
 	m.Counter("fastpaca_shard_snapshot_bytes_total", "Bytes of snapshot files written.", s.SnapshotBytes)
 	m.Counter("fastpaca_shard_snapshot_errors_total", "Snapshots that failed.", s.SnapshotErrors)
 	m.Gauge("fastpaca_shard_replay_seconds", "Time the last start took to rebuild the state.", s.Replay.Took.Seconds())
+}
+
+func historyMetrics(m *httpd.MetricsWriter, s *shard.Stats) {
+	h := &s.History
+	m.Gauge("fastpaca_history_messages", "Messages in history files, those that lie in two files counted twice.", float64(h.Messages))
+	m.Gauge("fastpaca_history_files", "History files.", float64(h.Files))
+	m.Gauge("fastpaca_history_bytes", "Size of these files.", float64(h.Bytes))
+	m.Counter("fastpaca_history_written_bytes_total", "Bytes of history files written for messages that left memory.", h.WrittenBytes)
+	m.Counter("fastpaca_history_merged_bytes_total", "Bytes written by merging history files.", h.MergedBytes)
+	m.Counter("fastpaca_history_reads_total", "Blocks of history files read for clients.", h.Reads)
+	m.Counter("fastpaca_history_errors_total", "History files that could not be written or read.", s.HistoryErrors)
 }
 
 func bit(b bool) float64 {

@@ -93,11 +93,12 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	say(httpd.LevelInfo, "recovered", "the state is rebuilt",
 		"snapshots", st.Replay.Snapshots, "entries", st.Replay.Entries, "took", st.Replay.Took)
 
+	lag := newLagSampler(node)
 	srv := httpd.New(httpd.Config{
 		Store: node, Router: node, Peer: node.ServePeer,
 		Counter: counter.Counter, NodeName: dir.Identity.Name, Advertise: cfg.advertise, Version: version,
 		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
-		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node) },
+		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node, lag) },
 	})
 	node.SetHandlers(srv.ServeForwarded, srv.ServeRemoteStream)
 	served := make(chan error, 1)
