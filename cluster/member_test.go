@@ -95,6 +95,20 @@ func TestGrowAndShrink(t *testing.T) {
 	})
 	r.settled("a", 3)
 	r.wait("leaders are even", func() bool { return r.even(place.Shards/5, "a", "b", "c", "d", "e") })
+	r.wait("what was left is dropped", func() bool {
+		for _, n := range r.nodes {
+			held := 0
+			for _, g := range n.Status().Groups {
+				if g.Member || g.Applied > 0 {
+					held++
+				}
+			}
+			if held > 3*place.Shards/5+1 {
+				return false
+			}
+		}
+		return true
+	})
 	for _, prefix := range []string{"one", "growing", "more"} {
 		r.holds(prefix, 100, "a", "e")
 	}
