@@ -21,6 +21,14 @@ func (n *Node) Read(id []byte, v *shard.View) shard.Code {
 	return shard.CodeUnavailable
 }
 
+// AppendHistory appends messages that have left this node's memory; see shard.Node.
+func (n *Node) AppendHistory(dst, id []byte, from, to uint64, maxBytes int) ([]byte, uint64, error) {
+	if s := n.Shard(); s != nil {
+		return s.AppendHistory(dst, id, from, to, maxBytes)
+	}
+	return dst, from, nil
+}
+
 // Context returns the live context for streaming, linearizably; see shard.Node.
 func (n *Node) Context(id []byte) (*shard.Context, shard.Code) {
 	if s := n.Shard(); s != nil {

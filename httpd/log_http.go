@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -18,6 +19,15 @@ func (l *Logger) appended(id []byte, firstSeq uint64, count int, version uint64)
 func (l *Logger) failed(r route, id []byte, status int, code string) {
 	l.Line(LevelWarn, "request_failed").Str("route", r.String()).Bytes("context_id", id).
 		Int("status", int64(status)).Str("error", code).Send("a request was answered with an error of the server's")
+}
+
+// historyUnreadable logs that old messages could not be read from disk or archive; err names the file.
+func (l *Logger) historyUnreadable(id []byte, seq uint64, err error) {
+	if err == nil {
+		err = errors.New("they are neither in a history file of this node nor in an archive")
+	}
+	l.Line(LevelError, "history_unreadable").Bytes("context_id", id).Uint("seq", seq).Str("error", err.Error()).
+		Send("older messages of a context cannot be read; restore the history file from a backup or replace this node's data")
 }
 
 // panicked logs a bug with its stack.

@@ -67,6 +67,10 @@ func (s *Server) serveTail(ctx *fasthttp.RequestCtx, w *work) {
 	last := w.view.Last
 	to := last - min(last, uint64(offset))
 	from := to - min(to, uint64(limit)) + 1
+	if from < w.view.First && from <= to {
+		s.serveOldTail(ctx, w, from, to)
+		return
+	}
 	if n, size := w.page(from, to, s.maxAnswer, true); n > 0 {
 		endBody(ctx, w.view.AppendTail(room(beginBody(ctx, fasthttp.StatusOK), size), n, uint64(offset)))
 		return
@@ -93,8 +97,11 @@ func (s *Server) serveHistory(ctx *fasthttp.RequestCtx, w *work) {
 	if fromSeq < 0 {
 		from = last - min(last, uint64(-fromSeq)) + 1
 	}
-	from = max(from, w.view.First)
 	page := uint64(limit)
+	if from < w.view.First {
+		s.serveOldHistory(ctx, w, from, min(from+page-1, last))
+		return
+	}
 	n, size := w.page(from, min(from+page-1, last), s.maxAnswer, false)
 	if n > 0 {
 		page = n

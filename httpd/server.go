@@ -34,6 +34,9 @@ type Store interface {
 	// Read fills v with a linearizable view of the context: CodeOK, CodeNotFound, or a code of the
 	// runtime's. id is not kept.
 	Read(id []byte, v *shard.View) shard.Code
+	// AppendHistory appends messages of a context that have left memory, from .. to, as JSON separated by commas, up to
+	// about maxBytes (at least one, if there is one); next is the first that was not appended. id is not kept.
+	AppendHistory(dst, id []byte, from, to uint64, maxBytes int) (out []byte, next uint64, err error)
 	// Context finds a context for a stream.
 	Context(id []byte) (*shard.Context, shard.Code)
 	// Ready says whether all shards can serve, and if not, why, in one snake_case word.
@@ -76,6 +79,8 @@ type Config struct {
 
 	// Router finds the leader of a shard in a cluster. nil: this node serves every shard.
 	Router Router
+	// Archive reads messages that this node does not have any more from the archive, as Store.AppendHistory does. nil: none.
+	Archive func(dst, id []byte, from, to uint64, maxBytes int) (out []byte, next uint64, err error)
 	// Peer takes over connections of other nodes (GET /internal/peer, after the 101): c is the connection, with
 	// whatever was read of it already, and is closed when Peer returns. nil: that path is a 404.
 	Peer func(c net.Conn)

@@ -29,7 +29,12 @@ func newStreamStore() *streamStore {
 
 // newNodeStore is one on a whole node with its disk.
 func newNodeStore(t *testing.T) *streamStore {
-	n, err := shard.Open(shard.Options{Dir: t.TempDir(), SegmentBytes: 4 << 20})
+	return openNodeStore(t, shard.Options{})
+}
+
+func openNodeStore(t *testing.T, o shard.Options) *streamStore {
+	o.Dir, o.SegmentBytes = t.TempDir(), 4<<20
+	n, err := shard.Open(o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	require.Eventually(t, func() bool { ok, _ := n.Ready(); return ok }, testWait, time.Millisecond)
