@@ -1,0 +1,250 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Backlog is what a Source says of one context.
+type Backlog struct {
+	Context  string
+	Order    uint64 // contexts come in rising order, which stays the same from scan to scan
+	Archived uint64 // every seq up to here is in the store
+	Last     uint64 // newest seq; equal to Archived where nothing waits
+	Tail     uint64 // messages in memory
+	Tokens   uint64 // of the window
+}
+
+// Source is the shards of this node as the archiver sees them. What it shows is committed, so that it may be stored even
+// if this node has lost its leadership meanwhile. Its methods never wait for a shard, and a shard never waits for them;
+// only Ack waits, for the log. One archiver calls them, Ack from several goroutines.
+type Source interface {
+	// Waiting is a cheap guess of how many rows have come since the last Scan.
+	Waiting() int
+	// Scan calls f for every context that this node leads and that has rows to store, and, if all is true, for the others,
+	// too. b is valid during the call.
+	Scan(all bool, f func(b *Backlog))
+	// Read appends the rows of a context from seq from on, as many as fit the page, at least one. The messages belong to the
+	// Source and stay as they are for as long as somebody holds them. None: this node does not lead the context any more, or
+	// does not hold from any more.
+	Read(id string, from uint64, page Page, dst []Row) []Row
+	// Ack says through the log that every row of the context up to seq is in the store, and waits until that is so on a
+	// quorum. trimmed is how many messages left memory for it.
+	Ack(ctx context.Context, id string, seq uint64) (trimmed uint64, err error)
+}
+
+// Config is what an Archiver is made of.
+type Config struct {
+	Store  Store
+	Source Source
+
+	Interval   time.Duration // a row waits no longer than this; default 5 s (FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS)
+	BatchRows  int           // as many rows do not wait; the most of a batch; default 5000 (FASTPACA_ARCHIVER_BATCH_SIZE)
+	BatchBytes int           // of messages in a batch; default 8 MiB; a longer message goes alone
+
+	Now   func() time.Time                     // default time.Now
+	After func(time.Duration) <-chan time.Time // default time.After
+	Rand  func() float64                       // in [0, 1); default math/rand
+	Logf  func(event string, keyvals ...any)   // default silent
+}
+
+const (
+	// pollEvery is how often Waiting is looked at between flushes.
+	pollEvery = 50 * time.Millisecond
+	// backoffMin and backoffMax bound the wait after a failure; the later one also how long a store that is back waits for us.
+	backoffMin, backoffMax = 500 * time.Millisecond, 15 * time.Second
+	// ackParallel is how many acknowledgements are under way at a time: they share the log's fsyncs.
+	ackParallel = 64
+	// stuckMax bounds the contexts that are left out because the store refuses them. With more of them the store is not ours.
+	stuckMax = 1000
+	// stuckRetry is when such a context gets another chance.
+	stuckRetry = 5 * time.Minute
+	// fullScanEvery is how often all contexts are looked at, for the series that are about all of them.
+	fullScanEvery = 30 * time.Second
+	// logEvery is how often a failure that goes on is logged again.
+	logEvery = time.Minute
+)
+
+// Archiver moves messages from a Source into a Store, in batches, one after the other. It holds nothing that would have
+// to be kept: what it has not acknowledged it finds again.
+type Archiver struct {
+	cfg      Config
+	stats    stats
+	cursor   uint64               // Backlog.Order of the last context of the last batch: the next one begins behind it
+	stuck    map[string]time.Time // contexts that are left out, until when
+	fullScan time.Time            // when the last one was
+
+	failing  time.Time // since when, zero: it works
+	loggedAt time.Time
+	logged   string // kind of the last failure logged
+}
+
+// New returns an Archiver that does nothing until Run or Flush.
+func New(cfg Config) *Archiver {
+	if cfg.Interval == 0 {
+		cfg.Interval = 5 * time.Second
+	}
+	if cfg.BatchRows == 0 {
+		cfg.BatchRows = 5000
+	}
+	if cfg.BatchBytes == 0 {
+		cfg.BatchBytes = 8 << 20
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.After == nil {
+		cfg.After = time.After
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Float64
+	}
+	if cfg.Logf == nil {
+		cfg.Logf = func(string, ...any) {}
+	}
+	return &Archiver{cfg: cfg, stuck: map[string]time.Time{}}
+}
+
+// Run archives until ctx is done.
+func (a *Archiver) Run(ctx context.Context) {
+	failures := 0
+	begun := a.cfg.Now()
+	for {
+		more, err := a.flushLogged(ctx)
+		wait := pollEvery
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			wait = a.backoff(failures)
+			failures++
+		default:
+			failures = 0
+			if more {
+				continue
+			}
+		}
+		next := begun.Add(a.cfg.Interval)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-a.cfg.After(wait):
+			}
+			if err != nil || a.cfg.Source.Waiting() >= a.cfg.BatchRows || !a.cfg.Now().Before(next) {
+				break
+			}
+		}
+		begun = a.cfg.Now()
+	}
+}
+
+// backoff grows by powers of two and is anything from half of that to all of it, so that nodes do not come back together.
+func (a *Archiver) backoff(failures int) time.Duration {
+	d := min(backoffMin<<min(failures, 10), backoffMax)
+	return d/2 + time.Duration(a.cfg.Rand()*float64(d/2))
+}
+
+// Flush stores one batch and acknowledges it. more says that there is more to do at once. After an error the same is
+// tried by the next Flush. Flush is for one goroutine at a time.
+func (a *Archiver) Flush(ctx context.Context) (more bool, err error) {
+	start := a.cfg.Now()
+	b := a.gather(start)
+	if len(b.runs) == 0 {
+		return false, nil
+	}
+	defer func() { a.stats.flushed(a.cfg.Now().Sub(start), err) }()
+	for {
+		a.stats.attempted.Add(uint64(len(b.rows)))
+		inserted, err := a.cfg.Store.Put(ctx, append(b.sent[:0], b.rows...))
+		if err == nil {
+			a.stats.inserted.Add(uint64(inserted))
+			break
+		}
+		id, ok := culprit(err)
+		if !ok || len(a.stuck) >= stuckMax || !b.drop(id) {
+			return false, err
+		}
+		// One context that the store refuses must not keep all others back.
+		a.stuck[id] = start.Add(stuckRetry)
+		a.cfg.Logf("archive_context_stuck", "context_id", id, "kind", Kind(err), "error", err, "retry_in", stuckRetry)
+		if len(b.runs) == 0 {
+			return b.full, nil
+		}
+	}
+	if err := a.acknowledge(ctx, b.runs); err != nil {
+		return false, err
+	}
+	return b.full, nil
+}
+
+// culprit returns the context whose row made the store refuse a batch.
+func culprit(err error) (id string, ok bool) {
+	var c *ConflictError
+	var r *RowError
+	switch {
+	case errors.As(err, &c):
+		return c.Context, true
+	case errors.As(err, &r):
+		return r.Context, true
+	}
+	return "", false
+}
+
+// acknowledge moves archived_seq of each context to what is stored. Some may fail; the others have still got on.
+func (a *Archiver) acknowledge(ctx context.Context, runs []run) error {
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		first error
+	)
+	next := make(chan run)
+	for range min(ackParallel, len(runs)) {
+		wg.Go(func() {
+			for r := range next {
+				trimmed, err := a.cfg.Source.Ack(ctx, r.id, r.last)
+				a.stats.trimmed.Add(trimmed)
+				if err != nil {
+					a.stats.ackFailures.Add(1)
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, r := range runs {
+		next <- r
+	}
+	close(next)
+	wg.Wait()
+	return first
+}
+
+// flushLogged is Flush with what an operator wants to read about it: the first failure, then one line a minute or when the
+// kind changes, and the recovery.
+func (a *Archiver) flushLogged(ctx context.Context) (more bool, err error) {
+	more, err = a.Flush(ctx)
+	now := a.cfg.Now()
+	switch {
+	case ctx.Err() != nil:
+	case err == nil && !a.failing.IsZero():
+		a.cfg.Logf("archive_recovered", "after", now.Sub(a.failing))
+		a.failing, a.logged = time.Time{}, ""
+	case err != nil:
+		if a.failing.IsZero() {
+			a.failing = now
+		}
+		if kind := Kind(err); kind != a.logged || now.Sub(a.loggedAt) >= logEvery {
+			a.logged, a.loggedAt = kind, now
+			a.cfg.Logf("archive_failed", "kind", kind, "error", err, "failing_for", now.Sub(a.failing),
+				"pending_rows", a.stats.pendingRows.Load())
+		}
+	}
+	return more, err
+}

@@ -1,0 +1,120 @@
+package archive
+
+import "time"
+
+// batch is what one Flush stores.
+type batch struct {
+	rows []Row
+	runs []run
+	sent []Row // given to the Store, which may sort it
+	full bool  // there was more than fits
+}
+
+// run is the rows of one context in a batch: all from its archived_seq on through last.
+type run struct {
+	id   string
+	last uint64
+	rows int
+}
+
+// drop takes a context out of the batch, and says whether it was in it.
+func (b *batch) drop(id string) bool {
+	at := 0
+	for i, r := range b.runs {
+		if r.id == id {
+			b.rows = append(b.rows[:at], b.rows[at+r.rows:]...)
+			b.runs = append(b.runs[:i], b.runs[i+1:]...)
+			return true
+		}
+		at += r.rows
+	}
+	return false
+}
+
+// candidate is a context that may get into the batch.
+type candidate struct {
+	id       string
+	order    uint64
+	archived uint64
+	last     uint64
+}
+
+// gather scans the Source and fills a batch: contexts in their order, beginning behind the last one of the batch before, each with
+// all that it has as far as there is room. So every context gets its turn, a batch has as many rows of one context as there
+// are, which is what the store and the acknowledgements are cheapest with, and one that never ends does not keep the others
+// waiting for more than its batch.
+func (a *Archiver) gather(now time.Time) *batch {
+	var (
+		// As many contexts as a batch can have rows, of those behind the cursor and of those before it.
+		behind, before []candidate
+		rows, contexts uint64
+	)
+	for id, until := range a.stuck {
+		if now.After(until) {
+			delete(a.stuck, id)
+		}
+	}
+	all := now.Sub(a.fullScan) >= fullScanEvery
+	if all {
+		a.fullScan = now
+	}
+	tops := newTops(all)
+	a.cfg.Source.Scan(all, func(b *Backlog) {
+		tops.add(b)
+		if b.Last <= b.Archived {
+			return
+		}
+		rows += b.Last - b.Archived
+		contexts++
+		if len(a.stuck) > 0 {
+			if _, stuck := a.stuck[b.Context]; stuck {
+				return
+			}
+		}
+		list := &before
+		if b.Order > a.cursor {
+			list = &behind
+		}
+		if len(*list) < a.cfg.BatchRows {
+			*list = append(*list, candidate{id: b.Context, order: b.Order, archived: b.Archived, last: b.Last})
+		}
+	})
+	a.stats.scanned(rows, contexts, len(a.stuck), tops)
+
+	out := &batch{}
+	size := 0
+	for _, c := range append(behind, before...) {
+		room := Page{Rows: a.cfg.BatchRows - len(out.rows), Bytes: a.cfg.BatchBytes - size}
+		if room.Rows <= 0 || room.Bytes <= 0 {
+			out.full = true
+			break
+		}
+		at := len(out.rows)
+		out.rows = a.cfg.Source.Read(c.id, c.archived+1, room, out.rows)
+		got := out.rows[at:]
+		if len(got) == 0 {
+			continue
+		}
+		taken := 0
+		for i := range got {
+			// A gap would be skipped for ever by the acknowledgement behind it.
+			if got[i].Seq != c.archived+1+uint64(i) || got[i].Context != c.id {
+				panic("archive: the source gave rows that do not follow archived_seq; this is a bug, please report it")
+			}
+			size += len(got[i].Message)
+			if i == 0 && at > 0 && size > a.cfg.BatchBytes {
+				break // long, and not alone: in the next batch
+			}
+			taken++
+		}
+		if taken == 0 {
+			out.rows, out.full = out.rows[:at], true
+			break
+		}
+		out.full = out.full || c.archived+uint64(taken) < c.last
+		out.rows = out.rows[:at+taken]
+		out.runs = append(out.runs, run{id: c.id, last: c.archived + uint64(taken), rows: taken})
+		a.cursor = c.order
+	}
+	return out
+}
