@@ -70,7 +70,7 @@ type setting struct {
 // later are the variables of archiving that only matter once it is on.
 var later = map[string]bool{
 	"DATABASE_URL": true, "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS": true,
-	"FASTPACA_ARCHIVER_BATCH_SIZE": true, "MIGRATE_ON_BOOT": true, "FASTPACA_TAIL_KEEP": true,
+	"FASTPACA_ARCHIVER_BATCH_SIZE": true, "MIGRATE_ON_BOOT": true,
 }
 
 // blockBytes is what segment sizes are rounded down to.
@@ -157,7 +157,7 @@ func table() []setting {
 			intSetting(func(s *settings, n int64) { s.archiverBatch = int(n) }, 1, 1<<20)},
 		{"MIGRATE_ON_BOOT", "migrate-on-boot", "true", "create or migrate the archive's tables (only with the archiver)",
 			boolSetting(func(s *settings, b bool) { s.migrateOnBoot = b })},
-		{"FASTPACA_TAIL_KEEP", "tail-keep", "1000", "messages per context kept in memory below the archived mark (only with the archiver)",
+		{"FASTPACA_TAIL_KEEP", "tail-keep", "1000", "messages of a context that stay in memory at least; older ones are read from history files or the archive",
 			intSetting(func(s *settings, n int64) { s.tailKeep = int(n) }, 1, 1<<40)},
 	}
 }

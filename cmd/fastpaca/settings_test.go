@@ -106,9 +106,9 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 }
 
 func TestSettingsWithoutEffectAreNoted(t *testing.T) {
-	_, notes, err := loadWith(nil, map[string]string{"DATABASE_URL": "postgres://x", "FASTPACA_TAIL_KEEP": "10"})
+	_, notes, err := loadWith(nil, map[string]string{"DATABASE_URL": "postgres://x", "FASTPACA_ARCHIVER_BATCH_SIZE": "10"})
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"DATABASE_URL", "FASTPACA_TAIL_KEEP"}, notes)
+	require.ElementsMatch(t, []string{"DATABASE_URL", "FASTPACA_ARCHIVER_BATCH_SIZE"}, notes)
 }
 
 func TestLimitsFitTogether(t *testing.T) {
