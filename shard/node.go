@@ -66,6 +66,8 @@ func Open(opt Options) (*Node, error) {
 
 func (n *Node) start() {
 	for _, l := range n.loops {
+		// Here and not in begin: a message that is there at the first pass comes before it, and brings entries.
+		l.cutLogs()
 		l.box.do(l.begin)
 	}
 	if n.opt.Manual {
@@ -86,13 +88,19 @@ func (n *Node) start() {
 // campaign at once would only take votes away from one another.
 func (l *loop) begin() {
 	for _, g := range l.groups {
-		if g.snap.index > g.snap.covered {
-			g.cutLog()
-		}
 		if g.raft.SoleVoter() {
 			g.raft.Campaign()
 		}
 		l.touch(g)
+	}
+}
+
+// cutLogs tells the WAL of snapshots that it has not heard of. They go with the loop's first batch, before everything else.
+func (l *loop) cutLogs() {
+	for _, g := range l.groups {
+		if g.snap.index > g.snap.covered {
+			g.cutLog()
+		}
 	}
 }
 
@@ -198,6 +206,9 @@ func (n *Node) Ready() (bool, string) {
 	if n.closing.Load() {
 		return false, "shutting_down"
 	}
+	if n.wal.Stalled() > diskStall {
+		return false, "disk_stalled" // before raft_sync, which can follow from it
+	}
 	for _, g := range n.groups {
 		if g == nil || !g.member.Load() || g.serving.Load() {
 			continue
@@ -205,9 +216,6 @@ func (n *Node) Ready() (bool, string) {
 		if g.leaderNow.Load() == 0 || n.opt.Transport == nil {
 			return false, "raft_sync"
 		}
-	}
-	if n.wal.Stalled() > diskStall {
-		return false, "disk_stalled"
 	}
 	return true, ""
 }
