@@ -29,14 +29,16 @@ func newWireChecks() *wireChecks {
 	return &wireChecks{leaders: map[uint64]uint64{}, entries: map[position]spoken{}}
 }
 
-// leads notes that id says it leads term.
-func (c *wireChecks) leads(group uint32, id, term uint64) error {
+// leads notes that id says it leads term; first says that it had not said so before.
+func (c *wireChecks) leads(group uint32, id, term uint64) (first bool, err error) {
 	if who, ok := c.leaders[term]; ok && who != id {
-		return fmt.Errorf("group %d: both %d and %d lead term %d", group, who, id, term)
+		return false, fmt.Errorf("group %d: both %d and %d lead term %d", group, who, id, term)
+	} else if !ok {
+		first = true
+		c.leaders[term] = id
 	}
-	c.leaders[term] = id
 	c.maxTerm = max(c.maxTerm, term)
-	return nil
+	return first, nil
 }
 
 // message checks what a node is about to send.
@@ -44,8 +46,17 @@ func (w *World) checkMessage(m *raft.Message) error {
 	g := w.group(m.Group)
 	switch m.Type {
 	case raft.MsgAppend, raft.MsgHeartbeat, raft.MsgSnapshot:
-		if err := g.wire.leads(m.Group, m.From, m.Term); err != nil {
+		first, err := g.wire.leads(m.Group, m.From, m.Term)
+		if err != nil {
 			return err
+		}
+		if first {
+			w.count.Elections++
+			w.delicate(m.From)
+		}
+	case raft.MsgVoteResp:
+		if !m.Reject {
+			w.delicate(m.From)
 		}
 	}
 	if m.Type != raft.MsgAppend {

@@ -202,7 +202,7 @@ func (t *attempt) retryOrNext() {
 func (c *client) read(ctx *modelContext) {
 	w := c.w
 	m := c.target(ctx.shard)
-	if !m.running() {
+	if !m.up() {
 		c.next()
 		return
 	}
@@ -215,15 +215,24 @@ func (c *client) read(ctx *modelContext) {
 		}
 	}
 	w.after(w.swarm.patience, end)
+	if !m.running() { // it hears of it when it goes on: the kernel took it
+		m.in(0, func() { c.ask(m, ctx, call, floor, life, &over, end) })
+		return
+	}
+	c.ask(m, ctx, call, floor, life, &over, end)
+}
+
+func (c *client) ask(m *machine, ctx *modelContext, call *told, floor, life uint64, over *bool, end func()) {
+	w := c.w
 	m.guard("read", func() {
 		m.node.SubmitBarrier(ctx.shard, func(index uint64, code shard.Code) {
 			switch {
-			case m.life != life:
+			case m.life != life || *over:
 			case code != shard.CodeOK:
 				w.count.ReadsFailed++
 				end()
 			case w.rng.IntN(3) == 0:
-				c.readElsewhere(w.any(), ctx, call, index, floor, &over, end)
+				c.readElsewhere(w.any(), ctx, call, index, floor, over, end)
 			default:
 				c.readNow(m, ctx, call, floor)
 				end()

@@ -89,6 +89,7 @@ func (m *machine) boot() {
 	}
 	m.w.count.Boots++
 	m.w.trace("%s boots", m)
+	m.w.net.remind(m)
 	m.scheduleTick(life)
 	if m.w.swarm.orchestrated {
 		m.scheduleShell()
@@ -112,7 +113,7 @@ func (m *machine) options() shard.Options {
 		Dir: dataDir, FS: m.disk.fs(), ID: m.id, Genesis: m.w.genesis(m.id), Transport: &transport{m, m.life}, Placement: m.place,
 		Manual: true, Loops: o.loops, ElectionTicks: o.electionTicks, HeartbeatTicks: 2,
 		RequestTimeout: 2 * time.Second, InflightBytes: inflightBytes, SegmentBytes: segmentBytes,
-		WALSoftBytes: o.walSoft, WALHardBytes: o.walHard, SnapshotBytes: o.snapshotBytes,
+		MessageBytes: o.messageBytes, RetainBytes: o.retainBytes, WALSoftBytes: o.walSoft, WALHardBytes: o.walHard, SnapshotBytes: o.snapshotBytes,
 		NowMs: m.nowMs, Rand: m.rng.Uint64,
 		Fatal:   func(err error) { panic(fatal{err}) },
 		Applied: func(group uint32, e *raft.Entry) { m.w.applied(m, group, e) },

@@ -63,6 +63,21 @@ func (w *World) crashOne() {
 	m.crash("nemesis")
 }
 
+// delicate is told of moments in which much hangs on what a node has on its disk: it has given its vote, or has just begun
+// to lead.
+func (w *World) delicate(id uint64) {
+	m := w.machineOf(id)
+	if w.calm || m == nil || w.now < w.swarm.quiet || !w.net.chance(w.swarm.aimed) {
+		return
+	}
+	life := m.life
+	w.after(w.rng.Int64N(20*millisecond), func() {
+		if m.life == life && m.up() {
+			m.crash("aimed")
+		}
+	})
+}
+
 // powerCut takes the power of all machines at the same moment.
 func (w *World) powerCut() {
 	w.count.PowerCuts++

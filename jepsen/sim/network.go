@@ -107,6 +107,19 @@ func (n *network) schedule(f frame) {
 	n.w.after(delay, func() { n.arrive(f) })
 }
 
+// remind brings some frames of the past to a machine again: connections that broke with its process and came back.
+func (n *network) remind(m *machine) {
+	if n.opt.replay == 0 || len(n.old) == 0 {
+		return
+	}
+	for range 20 {
+		if f := n.old[n.w.rng.IntN(len(n.old))]; f.to == m.id {
+			n.w.count.Replayed++
+			n.schedule(f)
+		}
+	}
+}
+
 // passes says whether a frame gets through now.
 func (n *network) passes(from, to *machine, l lane) bool {
 	i := n.link(from, to)
@@ -124,7 +137,7 @@ func (n *network) arrive(f frame) {
 	}
 	if pause := to.pausedUntil - n.w.now; pause > 0 {
 		// A stopped process reads what came meanwhile when it goes on, as long as its sockets hold it.
-		n.w.at(to.pausedUntil+n.w.rng.Int64N(2*millisecond), func() { n.arrive(f) })
+		n.w.at(to.pausedUntil+n.w.rng.Int64N(20*millisecond), func() { n.arrive(f) })
 		return
 	}
 	msgs, err := decodeFrame(f)

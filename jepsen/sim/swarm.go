@@ -17,6 +17,7 @@ type swarm struct {
 	quiet, stormy                     int64
 	net                               networkOptions
 	loopDelay, diskDelay              int64 // at most
+	messageBytes, retainBytes         int
 	snapshotBytes, walSoft, walHard   int64
 	snapshotTime                      int64 // how long a snapshot travels, at most
 	snapshotCut, snapshotRot          int   // 1/1000
@@ -28,6 +29,7 @@ type swarm struct {
 	diskFull, diskError, wipe         int64
 	transfer, conf, rumour, campaign  int64
 	forget                            int64
+	aimed                             int // 1/1000 of votes, first words of leaders and other delicate moments: a crash follows
 	longPauses                        bool
 	orchestrated                      bool // memberships follow the map; else they change at random
 	allDown                           bool // crashes may take a majority down
@@ -55,6 +57,7 @@ func drawSwarm(rng *rand.Rand, nodes int) swarm {
 			loss: int(rare(2, 10, 50, 200)), twice: int(rare(5, 50)), replay: int(rare(5, 20, 50)),
 		},
 		loopDelay: pick(100, 1000, 10*millisecond), diskDelay: pick(300, 2*millisecond, 20*millisecond),
+		messageBytes: int(pick(1, 1, 500, 64<<10)), retainBytes: int(pick(1, 2000, 128<<10)),
 		snapshotBytes: pick(4<<10, 32<<10, 1<<20), walSoft: pick(1, 3, 8) * segmentBytes, walHard: pick(10, 30) * segmentBytes,
 		snapshotTime: pick(10, 100, 1000) * millisecond, snapshotCut: int(rare(50, 300, 700)), snapshotRot: int(rare(100, 300)),
 		think: pick(2, 10, 50) * millisecond, big: int(rare(20, 100)), patience: pick(100, 500, 3000) * millisecond,
@@ -63,7 +66,7 @@ func drawSwarm(rng *rand.Rand, nodes int) swarm {
 		diskFull: rare(5, 10) * second, diskError: rare(4, 10) * second, wipe: rare(5, 10) * second,
 		transfer: rare(200, 1000, 5000) * millisecond, conf: rare(200, 1000, 5000) * millisecond, rumour: rare(100, 1000) * millisecond,
 		campaign: rare(500, 3000) * millisecond, forget: rare(1, 5) * second,
-		longPauses: rng.IntN(2) == 0, orchestrated: rng.IntN(2) == 0, allDown: rng.IntN(3) == 0,
+		aimed: int(rare(20, 100, 300)), longPauses: rng.IntN(2) == 0, orchestrated: rng.IntN(2) == 0, allDown: rng.IntN(3) == 0,
 	}
 	if s.nodes == 0 {
 		s.nodes = []int{3, 3, 3, 3, 4, 5, 5}[rng.IntN(7)]
