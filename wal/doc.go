@@ -68,6 +68,27 @@
 //
 // See recovery_rule.go: the table that tells a torn tail from rot.
 //
+// # Rot is the log's, not a group's
+//
+// Rot anywhere in what is needed refuses the whole log, although most groups may have no record there. Starting
+// without the groups that do was considered and left out, because the log alone cannot make it safe:
+//
+//   - In the newest segment, hard states may be among what is lost, of any group, and no later checkpoint tells
+//     them: a node that started would vote twice in a term. That is a wiped disk, with the remedy of one: a new
+//     incarnation, which joins as a learner.
+//   - In an older segment, the checkpoint behind it has every group's hard state, truncation point, floor and last
+//     index. Groups whose floor lies behind the segment have lost nothing. Of every other, entries from the place
+//     of the rot on are lost or, worse, are those that lost entries overwrote: only what is below the commit index
+//     known there is certain. So the group's log would be cut back below what this node has acknowledged, and it
+//     must not vote or lead until it holds what it once held.
+//   - That has to be remembered across restarts: after the first one the shorter log looks whole, and a crash before
+//     the group has caught up would make an honest voter of it. It needs a mark in each checkpoint (damaged, until
+//     index i) and a record that lifts it, at raft's word that the leader's log has been taken over up to i and its
+//     commit index has passed i.
+//
+// Without that mark an acknowledged entry can be missing in silence, and with it the gain over replacing the replica
+// is the transfer of the healthy groups' state, once per rotten disk, which is about to be replaced anyhow.
+//
 // # What may fail
 //
 // A write or sync that fails ends the process (Options.Fatal), except while making a segment that does not

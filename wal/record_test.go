@@ -301,6 +301,17 @@ func sealAnything(b []byte, l life, off int64) []byte {
 	return b
 }
 
+// TestCheckIsLookedAt, or the search for records in garbage would take a checksum at every eighth byte.
+func TestCheckIsLookedAt(t *testing.T) {
+	b, l := sample(2)
+	length := binary.LittleEndian.Uint32(b[4:])
+	b[8] ^= 1
+	binary.LittleEndian.PutUint32(b, crc32.Update(uint32(l.at(sampleStart, length)), castagnoli, b[8:length]))
+	var r record
+	v, _ := decodeRecord(b, l, sampleStart, 1<<20, &r)
+	require.Equal(t, bad, v)
+}
+
 // TestWatermarkNeverPromisesMore than is true; up to 256 KiB behind its record it is exact, beyond it is at most that
 // much too low, and never before the segment.
 func TestWatermarkNeverPromisesMore(t *testing.T) {
