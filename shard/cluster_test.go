@@ -47,13 +47,12 @@ func (l *link) Send(msgs []raft.Message) {
 		return
 	}
 	for i := range msgs {
-		m := msgs[i]
+		m := &msgs[i]
 		n := l.c.nodes[m.To]
-		if n == nil || l.c.cut[[2]uint64{l.from, m.To}] || l.c.lose != nil && l.c.lose(&m) {
+		if n == nil || l.c.cut[[2]uint64{l.from, m.To}] || l.c.lose != nil && l.c.lose(m) {
 			continue
 		}
-		m.Entries = slices.Clone(m.Entries)
-		n.Deliver(l.from, []raft.Message{m})
+		n.Deliver(l.from, msgs[i:i+1])
 	}
 }
 

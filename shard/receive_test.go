@@ -145,8 +145,7 @@ func TestReceiveSnapshotCrash(t *testing.T) {
 		calls := 0
 		var left *walfs.Mem
 		rng := rand.New(rand.NewPCG(uint64(at), 6))
-		var l *lagging
-		l = newLagging(t, 2, func(mem *walfs.Mem) wal.FS {
+		l := newLagging(t, 2, func(mem *walfs.Mem) wal.FS {
 			return walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
 				if !armed || !c.Op.Changes() {
 					return walfs.Fault{}
