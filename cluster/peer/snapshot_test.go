@@ -2,8 +2,10 @@ package peer
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -15,6 +17,7 @@ import (
 
 	"fastpaca/raft"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -334,4 +337,60 @@ func TestPace(t *testing.T) {
 	require.LessOrEqual(t, p.reserve(1, now.Add(time.Hour)), time.Duration(0))
 	p.init(1 << 40)
 	require.Positive(t, p.perByte)
+}
+
+// told is a connection on which everything has been said already.
+type told struct {
+	net.Conn
+	io.Reader
+}
+
+func (c *told) Read(b []byte) (int, error) { return c.Reader.Read(b) }
+func (*told) Write(b []byte) (int, error)  { return len(b), nil }
+func (*told) SetDeadline(time.Time) error  { return nil }
+
+// TestDownloadRefuses: what is not the file that was offered does not end with io.EOF.
+func TestDownloadRefuses(t *testing.T) {
+	a := newRig(t, 1, nil)
+	file := fileOf(chunkSize+10, true)
+	chunk := func(flags byte, data []byte) []byte {
+		return appendFrame(nil, kindChunk, append([]byte{flags}, data...))
+	}
+	end := func(sum uint32, size int) []byte {
+		return appendFrame(nil, kindEnd, binary.AppendUvarint(binary.LittleEndian.AppendUint32(nil, sum), uint64(size)))
+	}
+	first, last := chunk(0, file[:chunkSize]), chunk(chunkS2, s2.Encode(nil, file[chunkSize:]))
+	sum := crc32.Checksum(file, castagnoli)
+	for _, c := range []struct {
+		name   string
+		frames [][]byte
+		good   bool
+	}{
+		{"good", [][]byte{first, last, end(sum, len(file))}, true},
+		{"wrong sum", [][]byte{first, last, end(sum+1, len(file))}, false},
+		{"wrong size", [][]byte{first, last, end(sum, len(file)+1)}, false},
+		{"a chunk missing", [][]byte{first, end(crc32.Checksum(file[:chunkSize], castagnoli), len(file))}, false},
+		{"other order", [][]byte{last, first, end(sum, len(file))}, false},
+		{"a chunk too many", [][]byte{first, last, last, end(sum, len(file))}, false},
+		{"no end", [][]byte{first, last}, false},
+		{"empty end", [][]byte{first, last, appendFrame(nil, kindEnd, nil)}, false},
+		{"empty chunk", [][]byte{first, chunk(0, nil), last, end(sum, len(file))}, false},
+		{"unknown flags", [][]byte{first, chunk(2, file[chunkSize:]), end(sum, len(file))}, false},
+		{"no s2", [][]byte{first, chunk(chunkS2, []byte("not s2")), end(sum, len(file))}, false},
+		{"a bomb", [][]byte{chunk(chunkS2, s2.Encode(nil, make([]byte, 100<<20)))}, false},
+		{"other kind", [][]byte{first, appendFrame(nil, kindPing, nil), last, end(sum, len(file))}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &download{t: a.tr, size: int64(len(file)), c: &told{Reader: bytes.NewReader(bytes.Join(c.frames, nil))}}
+			got, err := io.ReadAll(d)
+			if c.good {
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(file, got))
+				return
+			}
+			require.Error(t, err)
+			_, again := d.Read(make([]byte, 1))
+			require.Equal(t, err, again, "for good")
+		})
+	}
 }
