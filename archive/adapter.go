@@ -9,7 +9,6 @@ import (
 type Row struct {
 	Context    string // id of the conversation, 1 to 255 bytes of UTF-8 without control characters
 	Seq        uint64 // 1, 2, ...
-	Version    uint64 // of the context that the message came with
 	Tokens     uint32
 	InsertedMs int64  // Unix ms
 	Message    []byte // the JSON object exactly as it is served; valid JSON in valid UTF-8

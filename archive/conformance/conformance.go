@@ -72,7 +72,7 @@ func withFields(id string, seq uint64, fields string) archive.Row {
 	ms := int64(1737720000000) + int64(seq)*7
 	at := time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 	return archive.Row{
-		Context: id, Seq: seq, Version: seq/2 + 1, Tokens: uint32(seq % 1000), InsertedMs: ms,
+		Context: id, Seq: seq, Tokens: uint32(seq % 1000), InsertedMs: ms,
 		Message: fmt.Appendf(nil, `{"seq":%d,%s,"token_count":%d,"inserted_at":%q}`, seq, fields, seq%1000, at),
 	}
 }
@@ -131,7 +131,7 @@ func Equal(t testing.TB, got, want []archive.Row) {
 			t.Fatalf("row %d: got (%q, %d) %.300q, want (%q, %d) %.300q", i, g.Context, g.Seq, g.Message, w.Context, w.Seq, w.Message)
 		}
 		g.Message, w.Message = nil, nil
-		if g.Context != w.Context || g.Seq != w.Seq || g.Version != w.Version || g.Tokens != w.Tokens || g.InsertedMs != w.InsertedMs {
+		if g.Context != w.Context || g.Seq != w.Seq || g.Tokens != w.Tokens || g.InsertedMs != w.InsertedMs {
 			t.Fatalf("row %d: got %+v, want %+v", i, g, w)
 		}
 	}
@@ -205,9 +205,9 @@ func byteExact(t *testing.T, p *Place) {
 	}
 	// Extreme facts beside the message.
 	odd := Row("facts", 1)
-	odd.Version, odd.Tokens, odd.InsertedMs = 1<<48-1, math.MaxInt32, 253402300799999
+	odd.Tokens, odd.InsertedMs = math.MaxInt32, 253402300799999
 	old := Row("facts", 2)
-	old.Version, old.Tokens, old.InsertedMs = 0, 0, 0
+	old.Tokens, old.InsertedMs = 0, 0
 	put(t, s, []archive.Row{odd, old}, 2)
 	wantRows(t, s, "facts", 1, 2, whole, []archive.Row{odd, old})
 }
@@ -477,7 +477,7 @@ func killedInTheMiddle(t *testing.T, p *Place) {
 
 // lossy stores through a bad network, again until it is acknowledged. Then every row is there once.
 func lossy(t *testing.T, p *Place) {
-	const ids, last = 12, 150
+	const ids, last = 12, 80
 	s, calm := p.Lossy(99)
 	good := p.Open()
 	r := rand.New(rand.NewPCG(3, 5))

@@ -26,7 +26,7 @@ func BenchmarkPut(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	columns := []string{"context_id", "seq", "version", "role", "parts", "metadata", "token_count", "inserted_at", "message"}
+	columns := []string{"context_id", "seq", "role", "parts", "metadata", "token_count", "inserted_at", "message"}
 
 	var ours, bare time.Duration
 	n := 0
@@ -40,7 +40,7 @@ func BenchmarkPut(b *testing.B) {
 				b.Fatal(err)
 			}
 			rows = append(rows, r)
-			values = append(values, []any{r.Context, int64(r.Seq), int64(r.Version), "user", c.Parts, c.Metadata,
+			values = append(values, []any{r.Context, int64(r.Seq), "user", c.Parts, c.Metadata,
 				int32(r.Tokens), time.UnixMilli(r.InsertedMs), r.Message})
 			n++
 		}

@@ -11,7 +11,7 @@ import (
 // encoder turns rows into what COPY ... FROM STDIN BINARY reads, a few at a time:
 //
 //	"PGCOPY\n" FF "\r\n" 00 | flags u32 = 0 | extension len u32 = 0
-//	rows times: fields u16 = 9 | 9 times (len u32 | value)
+//	rows times: fields u16 = 8 | 8 times (len u32 | value)
 //	FFFF
 //
 // All integers are big-endian; a jsonb value is 01 and the JSON text, a timestamptz microseconds since the year 2000.
@@ -27,7 +27,7 @@ type encoder struct {
 
 const (
 	copySignature = "PGCOPY\n\xff\r\n\x00"
-	copyFields    = 9
+	copyFields    = 8
 	// encodeAhead is how much is encoded at a time, unless one row is longer. pgx sends 64 KiB at a time.
 	encodeAhead = 64 << 10
 	// year2000 in Unix ms.
@@ -80,7 +80,6 @@ func (e *encoder) row(r *archive.Row) {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Context)))
 	b = append(b, r.Context...)
 	b = appendInt64(b, int64(r.Seq))
-	b = appendInt64(b, int64(r.Version))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(e.role)))
 	b = append(b, e.role...)
 	b = appendJSONBField(b, c.Parts)

@@ -66,7 +66,7 @@ func Open(cfg Config) (*Store, error) {
 // Close closes all connections.
 func (s *Store) Close() { s.pool.Close() }
 
-const copyRows = "COPY %s (context_id, seq, version, role, parts, metadata, token_count, inserted_at, message) FROM STDIN BINARY"
+const copyRows = "COPY %s (context_id, seq, role, parts, metadata, token_count, inserted_at, message) FROM STDIN BINARY"
 
 // Put implements archive.Store. rows are sorted in place.
 func (s *Store) Put(ctx context.Context, rows []archive.Row) (inserted int, err error) {
@@ -139,8 +139,8 @@ func (s *Store) merge(ctx context.Context, conn *pgx.Conn, rows []archive.Row) (
 }
 
 // The window function sums sizes that the row headers know: messages beyond the page are not fetched from disk.
-const readRows = `SELECT seq, version, token_count, inserted_at, message FROM (
-		SELECT seq, version, token_count, inserted_at, message,
+const readRows = `SELECT seq, token_count, inserted_at, message FROM (
+		SELECT seq, token_count, inserted_at, message,
 			sum(octet_length(message)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - octet_length(message) AS bytes_before
 		FROM messages WHERE context_id = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq LIMIT $4) page
 	WHERE bytes_before = 0 OR bytes_before < $5 ORDER BY seq`
@@ -163,7 +163,7 @@ func (s *Store) Read(ctx context.Context, id string, from, to uint64, page archi
 		at     time.Time
 	)
 	for sent := 0; rows.Next(); sent += len(row.Message) {
-		if err := rows.Scan(&row.Seq, &row.Version, &tokens, &at, (*pgtype.DriverBytes)(&row.Message)); err != nil {
+		if err := rows.Scan(&row.Seq, &tokens, &at, (*pgtype.DriverBytes)(&row.Message)); err != nil {
 			return s.failed("reading messages", ctx, err)
 		}
 		if sent > 0 && sent+len(row.Message) > page.Bytes {

@@ -13,7 +13,7 @@
 //
 //	aws s3 cp s3://.../x.ndjson.zst - | zstd -dc | jq
 //
-//	{"context_id":"support-1","seq":7,"version":7,"token_count":42,"inserted_ms":1737720000007,"message":{...}}
+//	{"context_id":"support-1","seq":7,"token_count":42,"inserted_ms":1737720000007,"message":{...}}
 //
 // message is the stored message byte for byte, with one exception: a line feed between its tokens, which clients may
 // send, would end the line. It is written as a space, and a member before it, "lf":[12,80], tells the offsets in message at

@@ -20,8 +20,6 @@ func appendLine(dst []byte, r *archive.Row) []byte {
 	}
 	dst = append(dst, `","seq":`...)
 	dst = strconv.AppendUint(dst, r.Seq, 10)
-	dst = append(dst, `,"version":`...)
-	dst = strconv.AppendUint(dst, r.Version, 10)
 	dst = append(dst, `,"token_count":`...)
 	dst = strconv.AppendUint(dst, uint64(r.Tokens), 10)
 	dst = append(dst, `,"inserted_ms":`...)
@@ -78,8 +76,6 @@ func parseLine(b []byte, context string, r *archive.Row) (rest []byte, mine bool
 			mine = true
 		case `"seq"`:
 			r.Seq, err = strconv.ParseUint(string(v), 10, 64)
-		case `"version"`:
-			r.Version, err = strconv.ParseUint(string(v), 10, 64)
 		case `"token_count"`:
 			var n uint64
 			n, err = strconv.ParseUint(string(v), 10, 32)

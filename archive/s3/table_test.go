@@ -86,8 +86,8 @@ func TestGolden(t *testing.T) {
 
 func sampleRows() []archive.Row {
 	return []archive.Row{
-		{Context: "a", Seq: 1, Version: 1, Tokens: 5, InsertedMs: 1737720000007, Message: []byte(`{"seq":1,"role":"user","parts":[]}`)},
-		{Context: `q"u\o`, Seq: math.MaxUint64, Version: 7, InsertedMs: 0, Message: []byte("{\"seq\":2,\n\"role\":\"u\\n\",\r\n\n \"parts\":[]}")},
+		{Context: "a", Seq: 1, Tokens: 5, InsertedMs: 1737720000007, Message: []byte(`{"seq":1,"role":"user","parts":[]}`)},
+		{Context: `q"u\o`, Seq: math.MaxUint64, InsertedMs: 0, Message: []byte("{\"seq\":2,\n\"role\":\"u\\n\",\r\n\n \"parts\":[]}")},
 	}
 }
 

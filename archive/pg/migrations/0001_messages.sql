@@ -5,7 +5,6 @@
 CREATE TABLE messages (
     context_id  text        COLLATE "C" NOT NULL,
     seq         bigint      NOT NULL,
-    version     bigint      NOT NULL, -- of the context that the message came with
     role        text        NOT NULL,
     parts       jsonb       NOT NULL, -- for queries; message is what the server reads
     metadata    jsonb       NOT NULL,
