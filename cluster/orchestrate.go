@@ -256,6 +256,7 @@ func (l *leads) advance(g uint32, pm *place.Map) bool {
 // even hands leaderships to those who should have them.
 func (l *leads) even(now time.Time, pm *place.Map) {
 	if l.n.leaving.Load() {
+		l.n.handOver(l.m)
 		return
 	}
 	live := l.n.live(l.m)

@@ -71,6 +71,47 @@ func (r *groupReport) voters() []uint64 {
 	return ids
 }
 
+// reportWriter encodes a report.
+type reportWriter struct {
+	dst   []byte
+	at    int // of the number of groups
+	count int
+}
+
+func (w *reportWriter) begin(dst []byte, mapVersion uint64) {
+	w.dst = binary.LittleEndian.AppendUint64(append(dst, reportVersion), mapVersion)
+	w.at, w.count = len(w.dst), 0
+	w.dst = append(w.dst, 0, 0)
+}
+
+// group adds one; leader and mapVersion are the whole report's.
+func (w *reportWriter) group(g uint32, r *groupReport) {
+	w.count++
+	dst := append(binary.LittleEndian.AppendUint16(w.dst, uint16(g)), bit(r.settled, reportSettled))
+	for _, v := range [...]uint64{r.term, r.commit, r.applied} {
+		dst = binary.LittleEndian.AppendUint64(dst, v)
+	}
+	dst = append(dst, byte(len(r.members)))
+	for _, x := range r.members {
+		dst = binary.LittleEndian.AppendUint64(dst, x.id)
+		dst = binary.LittleEndian.AppendUint64(dst, x.match)
+		dst = append(dst, bit(x.learner, reportLearner)|bit(x.active, reportActive))
+	}
+	w.dst = dst
+}
+
+func (w *reportWriter) end() []byte {
+	binary.LittleEndian.PutUint16(w.dst[w.at:], uint16(w.count))
+	return w.dst
+}
+
+func bit(on bool, b byte) byte {
+	if on {
+		return b
+	}
+	return 0
+}
+
 // appendReport appends this node's report to dst.
 func (n *Node) appendReport(dst []byte) []byte {
 	m := n.member.Load()
@@ -78,39 +119,24 @@ func (n *Node) appendReport(dst []byte) []byte {
 		return dst
 	}
 	pm := m.machine.picture()
-	dst = append(dst, reportVersion)
-	dst = binary.LittleEndian.AppendUint64(dst, pm.Version)
-	at, count := len(dst), 0
-	dst = append(dst, 0, 0)
+	var w reportWriter
+	var r groupReport
+	w.begin(dst, pm.Version)
 	m.store.Members(func(st *shard.MemberStatus) {
 		if st.Role != raft.Leader {
 			return
 		}
-		count++
-		flags := byte(0)
-		if st.ConfCommitted && place.Settled(st.Group, pm, &st.Conf) {
-			flags = reportSettled
+		r = groupReport{
+			settled: st.ConfCommitted && place.Settled(st.Group, pm, &st.Conf),
+			term:    st.Term, commit: st.Commit, applied: st.Applied, members: r.members[:0],
 		}
-		dst = append(binary.LittleEndian.AppendUint16(dst, uint16(st.Group)), flags)
-		for _, v := range [...]uint64{st.Term, st.Commit, st.Applied} {
-			dst = binary.LittleEndian.AppendUint64(dst, v)
-		}
-		dst = append(dst, byte(len(st.Peers)))
 		for i := range st.Peers {
 			p := &st.Peers[i]
-			match, flags := p.Match, byte(0)
-			if p.Learner {
-				flags |= reportLearner
-			}
-			if p.Active || p.ID == m.id {
-				flags |= reportActive
-			}
-			dst = binary.LittleEndian.AppendUint64(dst, p.ID)
-			dst = append(binary.LittleEndian.AppendUint64(dst, match), flags)
+			r.members = append(r.members, memberReport{p.ID, p.Match, p.Learner, p.Active || p.ID == m.id})
 		}
+		w.group(st.Group, &r)
 	})
-	binary.LittleEndian.PutUint16(dst[at:], uint16(count))
-	return dst
+	return w.end()
 }
 
 // add merges the report of node from: of two that say they lead a group, the one with the later term does.

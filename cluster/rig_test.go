@@ -38,6 +38,7 @@ type rigNode struct {
 	conns map[net.Conn]bool
 	work  sync.WaitGroup
 	log   []string
+	hook  func(req []byte) // called before a forwarded request is served
 }
 
 func newRig(t *testing.T) *rig {
@@ -145,18 +146,29 @@ func (n *rigNode) stop() {
 	if err := n.Close(); err != nil {
 		n.r.t.Errorf("close %s: %v", n.name, err)
 	}
-	n.mu.Lock()
-	for c := range n.conns {
-		_ = c.Close()
-	}
-	n.mu.Unlock()
+	n.cut()
 	n.work.Wait()
 	require.NoError(n.r.t, n.dir.Close())
 	n.Node = nil
 }
 
+// cut closes the connections that others opened to the node.
+func (n *rigNode) cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c := range n.conns {
+		_ = c.Close()
+	}
+}
+
 // forwarded is a tiny httpd: request | op u8 ('w' or 'r') | group u32 | key |; it writes key as a context, or reads it.
 func (n *rigNode) forwarded(req, dst []byte) []byte {
+	n.mu.Lock()
+	hook := n.hook
+	n.mu.Unlock()
+	if hook != nil {
+		hook(req)
+	}
 	code := n.serveLocal(req)
 	if code == shard.CodeNotLeader {
 		return append(dst, AnswerNotLeader)

@@ -1,0 +1,149 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"fastpaca/shard"
+
+	"github.com/stretchr/testify/require"
+)
+
+// led returns a key whose shard is led by leader, the others follow and know it.
+func (r *rig) led(by string) (key string, group uint32) {
+	r.t.Helper()
+	id := r.nodes[by].member.Load().id
+	r.wait(by+" leads a shard", func() bool {
+		for i := range 1000 {
+			key = fmt.Sprintf("key-%d", i)
+			group = shard.Of([]byte(key))
+			all := true
+			for _, n := range r.nodes {
+				leader, _ := n.Shard().Leader(group)
+				all = all && leader == id
+			}
+			if all {
+				return true
+			}
+		}
+		return false
+	})
+	return key, group
+}
+
+// A write whose answer was lost is not sent again: it may have taken effect (issue 3, ANCHORS B.26). What may be sent
+// again is, and its answer is the second one's.
+func TestALostAnswer(t *testing.T) {
+	r := newRig(t)
+	slow := func(o *Options) { o.pace.spreadAfter = 1 << 60 } // nobody moves leaders here
+	r.found(slow, "a", "b", "c")
+	key, group := r.led("a")
+	req := append(binary.LittleEndian.AppendUint32([]byte{'w'}, group), key...)
+	for _, again := range []bool{false, true} {
+		var calls atomic.Int32
+		a, b := r.nodes["a"], r.nodes["b"]
+		entered, release := make(chan struct{}), make(chan struct{})
+		a.mu.Lock()
+		a.hook = func([]byte) {
+			if calls.Add(1) == 1 {
+				close(entered)
+				<-release
+			}
+		}
+		a.mu.Unlock()
+		type result struct {
+			answer []byte
+			code   shard.Code
+		}
+		done := make(chan result)
+		go func() {
+			answer, code := b.Forward(group, req, []byte("before"), again)
+			done <- result{answer, code}
+		}()
+		<-entered
+		a.cut()
+		if !again {
+			got := <-done
+			close(release)
+			require.Equal(t, shard.CodeTimeout, got.code)
+			require.Equal(t, "before", string(got.answer))
+			r.waitReady("a", "b", "c")
+			require.Equal(t, int32(1), calls.Load(), "sent once")
+			_, _ = r.led("a")
+			continue
+		}
+		close(release)
+		got := <-done
+		require.Contains(t, []shard.Code{shard.CodeOK, shard.CodeNotLeader}, got.code)
+		if got.code == shard.CodeOK {
+			require.Equal(t, "before\x00", string(got.answer), "without the first byte")
+		}
+	}
+}
+
+// A route that is wrong ends in a bounded wait and a clear answer, and not in a loop: here the leader refuses for ever.
+func TestAWrongRouteIsBounded(t *testing.T) {
+	r := newRig(t)
+	r.found(func(o *Options) { o.pace.spreadAfter = 1 << 60 }, "a", "b", "c")
+	_, group := r.led("a")
+	r.nodes["a"].SetHandlers(func(_, dst []byte) []byte { return append(dst, AnswerNotLeader) }, nil)
+	answer, code := r.nodes["b"].Forward(group, []byte("x"), nil, false)
+	require.Equal(t, shard.CodeUnavailable, code)
+	require.Empty(t, answer)
+}
+
+// Without a cluster every request is answered, by unavailable.
+func TestWithoutACluster(t *testing.T) {
+	r := newRig(t)
+	n := r.listen("a").start([]string{"127.0.0.1:1"})
+	require.True(t, n.Local(0))
+	require.Equal(t, shard.CodeUnavailable, n.serveLocal([]byte("wxxxxkey")))
+	_, code := n.Forward(0, nil, nil, true)
+	require.Equal(t, shard.CodeUnavailable, code)
+	_, code = n.Stream([]byte("key"))
+	require.Equal(t, shard.CodeUnavailable, code)
+	_, code = n.Remote([]byte("key"), nil)
+	require.Equal(t, shard.CodeUnavailable, code)
+	require.ErrorIs(t, n.Drain("a"), ErrUnavailable)
+	n.HandOver(t.Context())
+	ok, reason := n.Ready()
+	require.False(t, ok)
+	require.Equal(t, "raft_sync", reason)
+	require.Empty(t, n.Status().Groups)
+}
+
+// A node that does not know the secret gets nothing.
+func TestWrongSecret(t *testing.T) {
+	r := newRig(t)
+	r.found(nil, "a")
+	x := r.listen("x").start(r.seeds, func(o *Options) { o.Secret = []byte("guess") })
+	r.wait("a says so", func() bool { return r.nodes["a"].logged("peer_refused") > 0 })
+	require.Empty(t, x.ClusterID())
+	require.Len(t, r.nodes["a"].Map().Nodes, 1)
+}
+
+func TestResolveSeeds(t *testing.T) {
+	names := map[string][]string{
+		"three": {"10.0.0.3", "10.0.0.1", "10.0.0.2"}, "both": {"::1", "127.0.0.1"}, "six": {"fd00::1"}, "none": {},
+	}
+	resolve := func(_ context.Context, host string) ([]string, error) {
+		if list, ok := names[host]; ok {
+			return list, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	f := func(seeds []string, missing int, want ...string) {
+		t.Helper()
+		got, n := resolveSeeds(t.Context(), seeds, resolve)
+		require.Equal(t, want, got)
+		require.Equal(t, missing, n)
+	}
+	f([]string{"three:4000"}, 0, "10.0.0.1:4000", "10.0.0.2:4000", "10.0.0.3:4000")
+	f([]string{"three:4000", "10.0.0.1:4000", "three:4000"}, 0, "10.0.0.1:4000", "10.0.0.2:4000", "10.0.0.3:4000")
+	f([]string{"both:1", "six:2"}, 0, "127.0.0.1:1", "[fd00::1]:2")
+	f([]string{"none:1", "unknown:1", "no port", "[::1]:7"}, 3, "[::1]:7")
+}
