@@ -80,10 +80,12 @@ func (c *coordinator) plan(now time.Time, pm *place.Map, live func(uint64) bool)
 	}
 }
 
-// empty: neither the map nor any group needs the node. It is a learner of the placement group until it is removed.
+// empty: neither the map nor any group needs the node, nor will: the word of a leader that has not seen this map yet does not
+// count, since it may be about to make the node a voter again (of two, the one that is left would never lead again). It is
+// a learner of the placement group until it is removed.
 func empty(pm *place.Map, all *reports, id uint64) bool {
 	for g := range uint32(place.Shards) {
-		if r := &all[g]; r.leader == 0 || r.holds(id) {
+		if r := &all[g]; r.leader == 0 || r.mapVersion < pm.Version || r.holds(id) {
 			return false
 		}
 	}
@@ -96,7 +98,7 @@ func empty(pm *place.Map, all *reports, id uint64) bool {
 			return false
 		}
 	}
-	return r.leader != 0
+	return r.leader != 0 && r.mapVersion >= pm.Version
 }
 
 // said logs what was decided. That somebody else was faster is no event.
