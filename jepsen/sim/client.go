@@ -17,7 +17,7 @@ type client struct {
 }
 
 func (c *client) next() {
-	if c.w.failed != nil {
+	if c.w.failed != nil || c.w.clientsStop {
 		return
 	}
 	c.w.after(1+c.w.often(c.w.swarm.think), c.act)

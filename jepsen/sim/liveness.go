@@ -39,11 +39,12 @@ func (w *World) liveness() {
 		w.run(w.now + 100*millisecond)
 	}
 	// Clients go on for a moment; then everything that is under way ends, and replicas must agree.
+	w.run(w.now + second)
+	w.clientsStop = true
 	for _, ctx := range w.model.contexts {
 		w.lastWrite(ctx)
 	}
 	deadline = w.now + timeToConverge
-	w.clients = nil
 	for w.failed == nil {
 		w.run(w.now + 200*millisecond)
 		why := w.notConverged()
@@ -109,9 +110,25 @@ func (w *World) notConverged() string {
 			}
 			m.node.Member(g.id, &st)
 			if st.Applied != uint64(len(g.entries)) {
-				return fmt.Sprintf("%s applied %d of %s", m, st.Applied, g)
+				return fmt.Sprintf("%s (%+v) applied %d of %s%s", m, st, st.Applied, g, w.leadersView(g.id, id))
 			}
 		}
 	}
 	return ""
+}
+
+// leadersView is what the leader of a group knows of a member.
+func (w *World) leadersView(group uint32, id uint64) string {
+	l := w.leaderOf(group)
+	if l == nil {
+		return ", nobody leads"
+	}
+	var st shard.MemberStatus
+	l.node.Member(group, &st)
+	for i := range st.Peers {
+		if st.Peers[i].ID == id {
+			return fmt.Sprintf(", its leader %s (commit %d, last %d, snapshot %d) sees %+v", l, st.Commit, st.Last, st.Snapshot, st.Peers[i])
+		}
+	}
+	return fmt.Sprintf(", its leader %s does not know it", l)
 }

@@ -77,13 +77,24 @@ func (m *machine) coordinate() {
 				holds = holds || id == n.ID
 			}
 		}
-		for _, g := range w.groups { // a voter that has not been replaced yet is still needed
-			holds = holds || g.conf.Voter(n.ID)
+		for _, g := range w.groups {
+			holds = holds || m.mayHold(g.id, n.ID)
 		}
 		if !holds {
 			m.command(&place.Remove{ID: n.ID})
 		}
 	}
+}
+
+// mayHold: the group's leader, asked across the network, does not rule out that id is or becomes a voter of it.
+func (m *machine) mayHold(group uint32, id uint64) bool {
+	l := m.w.leaderOf(group)
+	if l == nil || l != m && !(m.w.net.passes(m, l, laneData) && m.w.net.passes(l, m, laneData)) || l.place.m.Version < m.place.m.Version {
+		return true
+	}
+	var st shard.MemberStatus
+	l.guard("member", func() { l.node.Member(group, &st) })
+	return st.Role != raft.Leader || st.Conf.Voter(id) || group != shard.PlacementGroup && st.Conf.Member(id)
 }
 
 // follow makes a group that this machine leads follow the map.

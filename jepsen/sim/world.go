@@ -48,21 +48,22 @@ func (a *Counts) Add(b *Counts) {
 // World is one run.
 type World struct {
 	clock
-	cfg      Config
-	rng      *rand.Rand
-	swarm    swarm
-	machines []*machine
-	net      *network
-	model    model
-	groups   []*truth
-	ops      map[uint64]*op // by identity; looked up only
-	clients  []*client
-	streams  []*stream
-	count    Counts
-	hash     hash.Hash64
-	scratch  []byte
-	failed   error
-	calm     bool // the second phase: no faults any more
+	cfg         Config
+	rng         *rand.Rand
+	swarm       swarm
+	machines    []*machine
+	net         *network
+	model       model
+	groups      []*truth
+	ops         map[uint64]*op // by identity; looked up only
+	clients     []*client
+	streams     []*stream
+	count       Counts
+	hash        hash.Hash64
+	scratch     []byte
+	failed      error
+	calm        bool // the second phase: no faults any more
+	clientsStop bool
 
 	founders *place.Genesis
 	maps     map[uint64]uint64 // placement group: index -> hash of the map after it; looked up only
