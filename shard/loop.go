@@ -35,6 +35,7 @@ type loop struct {
 	dirty  []*group // have something for Ready in this pass
 	now    int64    // ticks since the start
 	clock  func() int64
+	nanos  func() int64 // of a clock that never goes back, for latencies
 
 	mail    mail
 	ready   raft.Ready
@@ -47,6 +48,8 @@ type loop struct {
 	peers   []raft.PeerStatus
 	lost    func(proposal)
 	late    func(*Request)
+	commits latency // from the proposal to the commit, of requests
+	applies latency // of what one Ready gives to the state machine
 	release func(bytes int)
 	done    chan struct{}
 }
@@ -66,7 +69,7 @@ type batchMark struct {
 }
 
 func newLoop(n *Node) *loop {
-	l := &loop{node: n, box: newMailbox(), clock: n.opt.NowMs, done: make(chan struct{})}
+	l := &loop{node: n, box: newMailbox(), clock: n.opt.NowMs, nanos: n.nanos(), done: make(chan struct{})}
 	l.lost = func(x proposal) {
 		n.inflight.Add(-int64(x.bytes))
 		if x.req != nil {
@@ -149,9 +152,9 @@ func (l *loop) pass() {
 		l.read(w)
 	}
 	if len(l.mail.requests) > 0 {
-		now := l.clock()
+		now, at := l.clock(), l.nanos()
 		for _, r := range l.mail.requests {
-			l.propose(r, now)
+			l.propose(r, now, at)
 		}
 	}
 	for range l.mail.ticks {
@@ -192,7 +195,7 @@ func (l *loop) recycle(b *batch) {
 
 // propose stamps the command and puts it into the group's log. The time of a shard never runs backwards,
 // whatever the clock does.
-func (l *loop) propose(r *Request, now int64) {
+func (l *loop) propose(r *Request, now, at int64) {
 	g := r.group
 	if g.place == nil {
 		g.lastMs = max(g.lastMs, now)
@@ -205,7 +208,7 @@ func (l *loop) propose(r *Request, now int64) {
 		return
 	}
 	r.deadline = l.now + l.node.timeoutTicks
-	g.pending.push(proposal{index: index, term: term, bytes: len(r.Cmd), req: r})
+	g.pending.push(proposal{index: index, term: term, bytes: len(r.Cmd), at: at, req: r})
 	l.touch(g)
 }
 

@@ -134,6 +134,7 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 	if len(entries) == 0 {
 		return
 	}
+	began := l.nanos()
 	for i := range entries {
 		e := &entries[i]
 		if l.node.opt.Applied != nil {
@@ -153,11 +154,13 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 		g.applied, g.appliedTerm = e.Index, e.Term
 		if waits {
 			l.node.inflight.Add(-int64(ours.bytes))
+			l.commits.observe(began - ours.at)
 			if ours.req != nil {
 				ours.req.finish()
 			}
 		}
 	}
+	l.applies.observe(l.nanos() - began)
 	g.raft.Applied(g.applied)
 	if g.raft.IsLeader() && !g.raft.SoleVoter() {
 		l.share = append(l.share, g)

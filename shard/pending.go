@@ -15,6 +15,7 @@ type pending struct {
 type proposal struct {
 	index, term uint64
 	bytes       int
+	at          int64 // when it was proposed, in nanoseconds of loop.nanos
 	req         *Request
 }
 

@@ -50,6 +50,9 @@ type Stats struct {
 	Leading        int // groups that this node leads
 	LeaderUnknown  int // groups that it is a member of and knows no leader of
 
+	Commit Latency // of requests that this node proposed, from the proposal to the commit
+	Apply  Latency // of each run of committed entries through a state machine
+
 	InvalidMessages   uint64 // that no correct peer sends, dropped
 	DroppedMessages   uint64 // for want of room, or because the disk hangs; raft sends them again
 	Diverged          uint64 // groups stopped because a peer's history contradicts what is on this disk
@@ -80,6 +83,10 @@ func (n *Node) Stats(s *Stats) {
 		ReceiveErrors: n.stats.receiveErrors.Load(),
 	}
 	n.wal.Stats(&s.WAL)
+	for _, l := range n.loops {
+		l.commits.add(&s.Commit)
+		l.applies.add(&s.Apply)
+	}
 	n.history.Stats(&s.History)
 	s.HistoryErrors = n.stats.historyErrors.Load()
 	for _, g := range n.groups {
