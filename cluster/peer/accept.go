@@ -2,12 +2,14 @@ package peer
 
 import (
 	"net"
+	"slices"
 	"time"
 )
 
 const (
-	// handshakesMax bounds the connections from outside that have proved nothing yet: several times the nodes of any
-	// cluster, so that one that restarts among strangers still gets in within its retries.
+	// handshakesMax bounds the connections from outside that have proved nothing yet: several times the nodes of any cluster.
+	// Past it the oldest is cut. A node takes some milliseconds to prove itself, so that strangers who hold on to their
+	// places, even many of them, do not keep nodes out.
 	handshakesMax = 64
 	// exchangesMax bounds the exchanges that are answered at once. They are short.
 	exchangesMax = 64
@@ -42,31 +44,35 @@ func (t *Transport) ServeConn(c net.Conn) {
 	}
 }
 
-// enter admits a connection to the handshake.
+// enter admits a connection to the handshake. It reports false after Close.
 func (t *Transport) enter(c net.Conn) bool {
 	t.mu.Lock()
-	full := t.handshaking >= handshakesMax
-	if ok := !full && !t.closed; ok {
-		t.handshaking++
-		t.conns[c] = struct{}{}
-		t.group.Add(1)
-		t.mu.Unlock()
-		return true
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
 	}
-	t.mu.Unlock()
-	if full {
-		t.refused(c, Hello{}, ReasonBusy, refusedError(refusedBusy))
+	if len(t.handshaking) >= handshakesMax {
+		_ = t.handshaking[0].Close() // its reader returns with net.ErrClosed: ReasonBusy
+		t.handshaking = slices.Delete(t.handshaking, 0, 1)
 	}
-	return false
+	t.handshaking = append(t.handshaking, c)
+	t.conns[c] = struct{}{}
+	t.group.Add(1)
+	return true
+}
+
+// proved takes c out of the handshake, however it ended.
+func (t *Transport) proved(c net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := slices.Index(t.handshaking, c); i >= 0 {
+		t.handshaking = slices.Delete(t.handshaking, i, i+1)
+	}
 }
 
 // welcome does the acceptor's handshake, within handshakeTimeout.
 func (t *Transport) welcome(c net.Conn) (Hello, lane, error) {
-	defer func() {
-		t.mu.Lock()
-		t.handshaking--
-		t.mu.Unlock()
-	}()
+	defer t.proved(c)
 	if err := c.SetDeadline(t.cfg.Now().Add(handshakeTimeout)); err != nil {
 		return Hello{}, 0, err
 	}

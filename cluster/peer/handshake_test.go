@@ -110,7 +110,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-func (t *Transport) handshakes() int { t.mu.Lock(); defer t.mu.Unlock(); return t.handshaking }
+func (t *Transport) handshakes() int { t.mu.Lock(); defer t.mu.Unlock(); return len(t.handshaking) }
 
 // TestEarlyAndEmpty: before Start only exchanges work; an empty secret is a secret like another.
 func TestEarlyAndEmpty(t *testing.T) {

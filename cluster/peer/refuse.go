@@ -55,6 +55,8 @@ func reasonOf(err error) Reason {
 		return ReasonVersion
 	case errors.Is(err, errSecret):
 		return ReasonSecret
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe): // closed here, to make room
+		return ReasonBusy
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return ReasonTimeout
 	}

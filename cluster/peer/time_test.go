@@ -98,7 +98,7 @@ func TestIdleForAnHour(t *testing.T) {
 	})
 }
 
-// TestHandshakesAreBounded: those who say nothing take up a bounded number of places, for a bounded time.
+// TestHandshakesAreBounded: those who say nothing take up a bounded number of places, for a bounded time, and keep nobody out.
 func TestHandshakesAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, node func(uint64) *rig) {
 		a, b := node(1), node(2)
@@ -111,19 +111,22 @@ func TestHandshakesAreBounded(t *testing.T) {
 		var conns []net.Conn
 		for range handshakesMax {
 			conns = append(conns, open())
+			synctest.Wait() // so that they are in this order
 		}
-		synctest.Wait()
 		require.Equal(t, handshakesMax, a.tr.handshakes())
-		require.Empty(t, silence(open()))
-		require.EqualValues(t, 1, a.tr.refusals.count[ReasonBusy].Load())
 		began := time.Now()
+		_, _, err := ask(b, a.peer.Addr)
+		require.NoError(t, err)
+		require.Empty(t, silence(conns[0]))
+		require.Zero(t, time.Since(began), "the oldest made room, at once")
+		require.EqualValues(t, 1, a.tr.refusals.count[ReasonBusy].Load())
 		for _, c := range conns {
 			require.Empty(t, silence(c))
 		}
 		require.LessOrEqual(t, time.Since(began), handshakeTimeout)
 		synctest.Wait()
 		require.Zero(t, a.tr.handshakes())
-		require.EqualValues(t, handshakesMax, a.tr.refusals.count[ReasonTimeout].Load())
+		require.EqualValues(t, handshakesMax-1, a.tr.refusals.count[ReasonTimeout].Load())
 		require.Len(t, a.logged("peer_refused"), 2, "one line for each reason")
 	})
 }
@@ -175,8 +178,10 @@ func TestFlappingBacksOff(t *testing.T) {
 		time.Sleep(time.Minute)
 		var s Stats
 		a.tr.Stats(&s)
-		require.LessOrEqual(t, s.Connects, uint64(2*2*60+20))
-		require.GreaterOrEqual(t, s.Connects, uint64(2*60))
+		require.Positive(t, s.Connects)
+		attempts := s.Connects + s.DialErrors // a pipe closed early enough is an error already
+		require.LessOrEqual(t, attempts, uint64(2*2*60+20))
+		require.GreaterOrEqual(t, attempts, uint64(2*60-2))
 		require.LessOrEqual(t, a.count(a.unreachable, 2), 130)
 	})
 }

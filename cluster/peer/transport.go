@@ -28,8 +28,8 @@ type Transport struct {
 	closed      bool
 	peers       []Peer                // as last set
 	conns       map[net.Conn]struct{} // all that Close must cut
-	handshaking int                   // connections from outside that have proved nothing yet
-	asking      int                   // and those that are in an exchange
+	handshaking []net.Conn            // from outside, and have proved nothing yet; oldest first
+	asking      int                   // exchanges that are being answered
 	streams     streams
 	group       sync.WaitGroup // every goroutine that the transport started or runs on
 }
