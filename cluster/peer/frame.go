@@ -36,7 +36,6 @@ const (
 	kindWelcome   = 4  // "
 	kindMessages  = 10 // codec.go: raft messages
 	kindPing      = 11 // empty
-	kindPong      = 12 // empty
 	kindCall      = 13 // call.go
 	kindAnswer    = 14 // "
 	kindOffer     = 20 // snapshot_send.go
