@@ -11,7 +11,7 @@ LISTEN  ?= :4000
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check unit race e2e bench bench-quick fuzz clean
+.PHONY: help build run test check unit race e2e sim sim-long planted bench bench-quick fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ build: ## build the static binary bin/fastpaca
 run: build ## build, then serve one node on :4000 with its data in priv/raft
 	./bin/fastpaca server --listen '$(LISTEN)' --raft-data-dir '$(DATA)'
 
-test: check unit race e2e ## everything a change must pass
+test: check unit race e2e sim ## everything a change must pass
 
 check: ## gofmt, vet, staticcheck and our own rules
 	@out="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "gofmt wants to change:"; echo "$$out"; exit 1; fi
@@ -37,7 +37,18 @@ unit: ## every package's tests without it: allocation gates, crashes at every fi
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v /jepsen)
 
 e2e: build ## the real binary: kill -9, full disk, torn tail, flipped bit, shutdown
-	FASTPACA_BIN=$(CURDIR)/bin/fastpaca CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 8m ./jepsen/...
+	FASTPACA_BIN=$(CURDIR)/bin/fastpaca CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 8m ./jepsen
+
+sim: ## whole clusters in one goroutine each, 200 seeds; a failing one prints the line that replays it
+	$(GO) test -count=1 -timeout 10m ./jepsen/sim
+
+SEEDS ?= 20000
+FIRST ?= 1
+sim-long: ## the same, SEEDS seeds from FIRST on
+	$(GO) test -count=1 -timeout 48h ./jepsen/sim -run 'TestSeeds$$' -v -first=$(FIRST) -seeds=$(SEEDS)
+
+planted: ## bugs built in on purpose: the simulation must find each
+	$(GO) test -count=1 -timeout 30m -tags planted ./jepsen/sim -run 'Planted' -v
 
 bench: build ## speed as ratios to floors measured in the same run; writes bench/out/result.json
 	$(GO) run ./bench
