@@ -212,6 +212,9 @@ func EncodeAckArchived(dst, id []byte, seq, keep uint64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, keep)
 }
 
+// frees says whether the encoded command makes room where there is none.
+func frees(cmd []byte) bool { return len(cmd) > 1 && commandKind(cmd[1]) == kindAckArchived }
+
 // StampTime writes the command's time, in Unix ms. The leader's loop calls it right before proposing;
 // nothing else of a command changes after encoding.
 func StampTime(cmd []byte, ms int64) { binary.LittleEndian.PutUint64(cmd[offTime:], uint64(ms)) }

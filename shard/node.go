@@ -158,7 +158,7 @@ func (n *Node) enter(group uint32, r *Request) bool {
 		r.Result.Code = CodeUnavailable
 		return false
 	}
-	code, alone := n.admit(len(r.Cmd))
+	code, alone := n.admit(len(r.Cmd), group == PlacementGroup || frees(r.Cmd))
 	if code != CodeOK {
 		r.Result.Code = code
 		return false
@@ -177,12 +177,16 @@ func (n *Node) enter(group uint32, r *Request) bool {
 }
 
 // admit takes size bytes out of the node's budget, or says why there is no room. alone: nothing else is under way.
-func (n *Node) admit(size int) (code Code, alone bool) {
+//
+// What is needed to make room passes when there is none: what is archived can leave memory, and a cluster that cannot
+// change its placement could not be given more nodes. The log keeps half a segment for it when it is full.
+func (n *Node) admit(size int, needed bool) (code Code, alone bool) {
 	switch {
 	case n.closing.Load():
 		return CodeShuttingDown, false
 	case size > n.opt.MaxCommandBytes:
 		return CodeTooLarge, false
+	case needed:
 	case n.wal.Full():
 		return CodeStorageFull, false
 	case n.opt.MemoryBytes > 0 && n.stats.stateBytes.Load() > n.opt.MemoryBytes:

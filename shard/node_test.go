@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -372,6 +373,11 @@ func TestMemoryLimit(t *testing.T) {
 		return code == CodeStorageFull
 	}, 20*time.Second, time.Microsecond)
 	require.Len(t, texts(t, n, "x"), acked)
+	r := AcquireRequest()
+	r.Cmd = EncodeAckArchived(r.Cmd, []byte("x"), 1, math.MaxUint64)
+	n.Do(Of([]byte("x")), r)
+	require.Equal(t, CodeOK, r.Result.Code, "what frees memory passes")
+	ReleaseRequest(r)
 	require.NoError(t, n.Close())
 }
 
