@@ -81,16 +81,17 @@ func writeAmplification(b *bench) error {
 		return a - f
 	}
 	log, snaps, zeros := grown("fastpaca_wal_bytes_total"), grown("fastpaca_shard_snapshot_bytes_total"), grown("fastpaca_wal_zeroed_bytes_total")
-	batches := grown("fastpaca_wal_fsync_duration_seconds_count")
+	batches, blocks := grown("fastpaca_wal_fsync_duration_seconds_count"), grown("fastpaca_wal_block_bytes_total")
+	history := grown("fastpaca_history_written_bytes_total") + grown("fastpaca_history_merged_bytes_total")
 	b.claimAtScale("writes.total", "bytes written to disk per byte of message, 64 connections, snapshots included",
-		[]float64{(log + batches*4096 + snaps) / payload}, "x", atMost(3))
+		[]float64{(blocks + snaps + history) / payload}, "x", atMost(3))
 	b.rep.Fact("writes.device", "bytes written to the device meanwhile, by everyone, per byte of message", device/payload, "x")
 	for _, f := range []struct {
 		id, what string
 		bytes    float64
 	}{
-		{"log", "log records", log}, {"pages", "rounding to pages, one an fdatasync", batches * 4096},
-		{"snapshots", "snapshots", snaps}, {"zeros", "segments written for the first time (not in the claim)", zeros},
+		{"log", "log records", log}, {"pages", "the rest of the 4 KiB blocks that they dirty at each sync", blocks - log},
+		{"snapshots", "snapshots", snaps}, {"history", "history files, merges included", history}, {"zeros", "segments written for the first time (not in the claim)", zeros},
 	} {
 		b.rep.Fact("writes."+f.id, "  by the server's own account: "+f.what, f.bytes/payload, "x")
 	}
@@ -98,7 +99,7 @@ func writeAmplification(b *bench) error {
 		b.rep.Fact("writes.batch", "messages an fdatasync, 64 connections", float64(res.Requests)/batches, "")
 	}
 	b.rep.Fact("writes.snapshots.count", "snapshots of shards meanwhile", grown("fastpaca_shard_snapshots_total"), "")
-	if own := log + batches*4096 + snaps + zeros; device > 1.3*own {
+	if own := blocks + snaps + history + zeros; device > 1.3*own {
 		b.note("writes: the device took %.0f MB, the server accounts for %.0f: something else was writing", device/1e6, own/1e6)
 	}
 	return nil

@@ -29,6 +29,7 @@ func walMetrics(m *httpd.MetricsWriter, s *wal.Stats) {
 	m.Counter("fastpaca_wal_batches_total", "Batches made durable.", s.Batches)
 	m.Counter("fastpaca_wal_records_total", "Records written.", s.Records)
 	m.Counter("fastpaca_wal_bytes_total", "Bytes written to the log, without the zeros written ahead.", s.Bytes)
+	m.Counter("fastpaca_wal_block_bytes_total", "Bytes of the 4 KiB blocks that those made dirty, counted at each sync: what goes to the disk.", s.BlockBytes)
 	m.Counter("fastpaca_wal_payload_bytes_total", "Bytes of commands among them.", s.PayloadBytes)
 	m.Counter("fastpaca_wal_zeroed_bytes_total", "Zeros written ahead to make new segments.", s.ZeroedBytes)
 	m.Counter("fastpaca_wal_carried_bytes_total", "Bytes copied forward out of old segments.", s.CarriedBytes)
