@@ -249,3 +249,29 @@ func TestOneThreeOne(t *testing.T) {
 	have := texts(t, c.node(3), "x")
 	require.Equal(t, []string{"with learners", "with voters", "after a power loss", "alone"}, have[50:])
 }
+
+// TestBarrierCoversAcknowledged: the index that a barrier gives is never before a write that was acknowledged, for a sole
+// voter, whose replicas are learners, as for three.
+func TestBarrierCoversAcknowledged(t *testing.T) {
+	for _, voters := range []int{1, 3} {
+		c := newTestCluster(t, voters, noSnapshots)
+		c.put("x")
+		group := Of([]byte("x"))
+		n := c.node(c.leader(group))
+		rounds := 2000
+		if voters > 1 || raceEnabled {
+			rounds = 200
+		}
+		var st MemberStatus
+		n.Member(group, &st)
+		index := st.Applied
+		for i := range rounds {
+			_, code := appendText(n, "x", "m")
+			require.Equal(t, CodeOK, code)
+			index++
+			got, code := n.Barrier(group)
+			require.Equal(t, CodeOK, code)
+			require.GreaterOrEqual(t, got, index, "after append %d", i)
+		}
+	}
+}
