@@ -19,6 +19,7 @@ func (e *ConflictError) Error() string {
 		"Give each its own database or bucket prefix", ErrConflict, e.Context, e.Seq)
 }
 
+// Unwrap makes errors.Is find ErrConflict.
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
 // RowError says that a row cannot be stored. Storing goes on for other contexts once it is left out.
@@ -32,6 +33,7 @@ func (e *RowError) Error() string {
 	return fmt.Sprintf("context %q, seq %d: %v", e.Context, e.Seq, e.Err)
 }
 
+// Unwrap makes errors.Is find what is wrong with the row.
 func (e *RowError) Unwrap() error { return e.Err }
 
 // Normalize sorts rows by context and seq, in place, and drops what is there twice. Two different messages under one

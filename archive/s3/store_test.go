@@ -92,14 +92,14 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// lossy is a Store behind a proxy that does to a third of all requests what can be done to a request.
+// lossy is a Store behind a proxy that does to a tenth of all requests what can be done to a request.
 func lossy(t *testing.T, cfg Config, seed uint64) (archive.Store, func()) {
 	gate := testserver.NewGate(t, server.Addr())
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, 1))
 	gate.Set(func(w http.ResponseWriter, req *http.Request, next func()) bool {
 		mu.Lock()
-		dice, wait := r.IntN(30), time.Duration(r.IntN(5))*time.Millisecond
+		dice, wait := r.IntN(100), time.Duration(r.IntN(5))*time.Millisecond
 		mu.Unlock()
 		switch dice {
 		case 0, 1: // the request gets lost
@@ -125,7 +125,7 @@ func lossy(t *testing.T, cfg Config, seed uint64) (archive.Store, func()) {
 		}
 		return false
 	})
-	cfg.Endpoint = "http://" + gate.Addr()
+	cfg.Endpoint, cfg.Tries = "http://"+gate.Addr(), 2
 	return open(t, cfg), func() { gate.Set(nil) }
 }
 
@@ -277,7 +277,7 @@ func TestCrashes(t *testing.T) {
 	gate := testserver.NewGate(t, server.Addr())
 	behind := cfg
 	behind.Endpoint, behind.Tries = "http://"+gate.Addr(), 1
-	const n = 30
+	const n = 12
 	last := uint64(0)
 	for _, lostAnswer := range [...]bool{false, true} {
 		for dieAt := 0; ; dieAt++ {
