@@ -95,9 +95,13 @@ func TestLeadersAreSpread(t *testing.T) {
 // even: every one of the nodes leads least shards, or one more.
 func (r *rig) even(least int, names ...string) bool {
 	for _, name := range names {
-		var st shard.Stats
-		r.nodes[name].Stats(&st)
-		if st.Leading < least || st.Leading > least+1 {
+		leading := 0
+		for _, g := range r.nodes[name].Status().Groups {
+			if g.Leading {
+				leading++
+			}
+		}
+		if leading < least || leading > least+1 {
 			return false
 		}
 	}

@@ -105,6 +105,7 @@ func empty(pm *place.Map, all *reports, id uint64) bool {
 func (c *coordinator) said(err error, event string, kv ...any) {
 	switch {
 	case err == nil:
+		c.n.moves.decided.Add(1)
 		c.n.opt.Logf(event, kv...)
 	case errors.Is(err, errMoved), errors.Is(err, ErrUnavailable):
 	default:

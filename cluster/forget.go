@@ -41,12 +41,12 @@ func (c *coordinator) moveOut(now time.Time, pm *place.Map) {
 			continue
 		}
 		if err := c.m.store.Forget(g.Shard); err != nil {
-			if !errors.Is(err, shard.ErrClosed) {
+			if !errors.Is(err, shard.ErrClosed) && !errors.Is(err, shard.ErrBusy) {
 				c.n.opt.Logf("forget_failed", "group", g.Shard, "error", err.Error())
 			}
 			continue
 		}
-		c.n.opt.Logf("group_left", "group", g.Shard)
+		c.n.moves.forgotten.Add(1)
 	}
 }
 

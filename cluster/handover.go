@@ -37,8 +37,9 @@ func (n *Node) handOver(m *member) (left int) {
 			continue
 		}
 		left++
-		if st.Transferee == 0 {
-			_ = m.store.Transfer(g, to) // refused: the next look shows why, or that it is led elsewhere
+		// Refused: the next look shows why, or that it is led elsewhere.
+		if st.Transferee == 0 && m.store.Transfer(g, to) == nil {
+			n.moves.transfers.Add(1)
 		}
 	}
 	return left

@@ -26,6 +26,7 @@ type Node struct {
 	removed   atomic.Bool            // the cluster said that this node's id is void
 	leaving   atomic.Bool            // HandOver was called
 	hints     hints
+	moves     moves
 	turn      atomic.Uint32 // spreads what any replica can serve
 
 	mu   sync.Mutex // guards disc, and with it what is on disk of the identity

@@ -244,7 +244,7 @@ func (l *leads) advance(g uint32, pm *place.Map) bool {
 	var elsewhere *raft.NotLeaderError
 	switch {
 	case err == nil:
-		l.n.opt.Logf("group_membership", "group", g, "step", step.Why, "was", l.st.Conf.String(), "wanted", pm.Set(g))
+		l.n.moves.steps.Add(1)
 	case errors.As(err, &elsewhere), errors.Is(err, raft.ErrConfPending), errors.Is(err, raft.ErrTransferring), errors.Is(err, shard.ErrClosed):
 		return false // as good as later
 	default:
@@ -281,6 +281,7 @@ func (l *leads) even(now time.Time, pm *place.Map) {
 		}
 		l.m.store.Member(g, &l.st)
 		if l.st.Transferee == 0 && l.st.ConfCommitted && caughtUp(&l.st, to) && l.m.store.Transfer(g, to) == nil {
+			l.n.moves.transfers.Add(1)
 			done++
 		}
 	}
