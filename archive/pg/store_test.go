@@ -278,3 +278,42 @@ func FuzzJSONB(f *testing.F) {
 		}
 	})
 }
+
+// TestFullDisk: Postgres has no room for a batch. It says so, keeps nothing of it, and takes it when there is room again.
+func TestFullDisk(t *testing.T) {
+	s, db := migrated(t)
+	grow := server.SmallDisk(t, db)
+	var err error
+	last := uint64(0)
+	batch := func() (rows []archive.Row) {
+		for seq := last + 1; seq <= last+500; seq++ {
+			rows = append(rows, conformance.Row("a", seq))
+		}
+		return rows
+	}
+	for err == nil && last < 1e6 {
+		if _, err = s.Put(context.Background(), batch()); err == nil {
+			last += 500
+		}
+	}
+	if archive.Kind(err) != "full" || !strings.Contains(err.Error(), "disk") {
+		t.Fatalf("after %d rows: %v", last, err)
+	}
+	count := func() int {
+		got, err := conformance.ReadAll(context.Background(), s, "a", 1, 1e9, archive.Page{Rows: 1e9, Bytes: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got)
+	}
+	if n := count(); uint64(n) != last || n == 0 {
+		t.Errorf("%d rows, %d were acknowledged", n, last)
+	}
+	grow()
+	if n, err := s.Put(context.Background(), batch()); n != 500 || err != nil {
+		t.Error(n, err)
+	}
+	if n := count(); uint64(n) != last+500 {
+		t.Errorf("%d rows, want %d", n, last+500)
+	}
+}
