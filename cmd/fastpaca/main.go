@@ -19,6 +19,7 @@ usage:
   fastpaca status [flags]       show the cluster: nodes, leaders, lag, moves; --check for health checks
   fastpaca drain [flags] NAME   have a node give all it holds to others
   fastpaca undrain [flags] NAME take that back
+  fastpaca rescue [--yes] DIR   make what one node has a cluster of its own, after the majority is lost for good
   fastpaca wal dump [flags] DIR print the log of a stopped node, for people
   fastpaca version              print the version
 `
@@ -36,6 +37,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return status(args[1:], stdout, stderr)
 	case "drain", "undrain":
 		return drain(args[0], args[1:], stdout, stderr)
+	case "rescue":
+		return rescue(args[1:], stdout, stderr)
 	case "wal":
 		if len(args) > 1 && args[1] == "dump" {
 			return walDump(args[2:], stdout, stderr)
