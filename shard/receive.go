@@ -171,11 +171,26 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 			n.fatal(err)
 		}
 	}
+	if err == nil {
+		err = ended(r)
+	}
 	if err != nil {
 		_ = n.opt.FS.Remove(path)
 		return nil, fmt.Errorf("%w: from node %d: %w", ErrRefused, m.From, err)
 	}
 	return in, nil
+}
+
+// ended reads the end of the stream, at which the transport says whether all of it arrived as it was sent.
+func ended(r io.Reader) error {
+	var more [1]byte
+	switch _, err := io.ReadFull(r, more[:]); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	}
+	return errors.New("the stream goes on behind the history")
 }
 
 // receiveBuffer is how much of a snapshot goes to the file at a time.
