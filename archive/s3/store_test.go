@@ -414,3 +414,78 @@ func TestBadConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestFoldingRaces: while a node folds the index, another one commits, or folds it, too. Nothing of either is lost, and no segment is
+// left that is not in use, or missing that is.
+func TestFoldingRaces(t *testing.T) {
+	for _, otherFolds := range [...]bool{false, true} {
+		t.Run(fmt.Sprint("the other folds ", otherFolds), func(t *testing.T) {
+			_, cfg := migrated(t)
+			other := cfg
+			other.Tries = 1
+			otherGate := testserver.NewGate(t, server.Addr())
+			other.Endpoint = "http://" + otherGate.Addr()
+			if !otherFolds {
+				otherGate.Set(func(w http.ResponseWriter, r *http.Request, _ func()) bool {
+					fails := r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".seg")
+					if fails {
+						w.WriteHeader(http.StatusServiceUnavailable)
+					}
+					return fails
+				})
+			}
+			gate := testserver.NewGate(t, server.Addr())
+			folding := cfg
+			folding.Endpoint = "http://" + gate.Addr()
+			a, b := open(t, folding), open(t, other)
+
+			// Contexts of one partition.
+			var ids []string
+			for i := 0; len(ids) < 1000; i++ {
+				if id := fmt.Sprint("c", i); partitionOf(id) == 3 {
+					ids = append(ids, id)
+				}
+			}
+			put := func(s *Store, seq uint64) {
+				var rows []archive.Row
+				for _, id := range ids {
+					rows = append(rows, conformance.Row(id, seq))
+				}
+				if n, err := s.Put(context.Background(), rows); err != nil || n != len(ids) {
+					t.Errorf("seq %d: %d rows, %v", seq, n, err)
+				}
+			}
+			put(a, 1)
+			put(a, 2)
+			var once sync.Once
+			met := false
+			gate.Set(func(_ http.ResponseWriter, r *http.Request, _ func()) bool {
+				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".seg") {
+					once.Do(func() { met = true; put(b, 4) })
+				}
+				return false
+			})
+			put(a, 3) // 3000 extents: a folds, and b gets in between
+			gate.Set(nil)
+			if !met {
+				t.Fatal("nobody folded")
+			}
+			put(a, 5)
+			fresh := open(t, cfg)
+			for _, id := range ids {
+				got, err := conformance.ReadAll(context.Background(), fresh, id, 1, 9, whole)
+				if err != nil || len(got) != 5 {
+					t.Fatalf("%s: %d rows, %v", id, len(got), err)
+				}
+			}
+			m := fresh.parts[3].manifest.Load()
+			used := 0
+			for _, level := range m.levels {
+				used += len(level)
+			}
+			if found := len(objects(t, cfg, "index/03/")) - 1; found != used || used == 0 {
+				t.Errorf("%d segments in use, %d found", used, found)
+			}
+		})
+	}
+}
