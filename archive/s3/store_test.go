@@ -418,14 +418,14 @@ func TestBadConfig(t *testing.T) {
 // TestFoldingRaces: while a node folds the index, another one commits, or folds it, too. Nothing of either is lost, and no segment is
 // left that is not in use, or missing that is.
 func TestFoldingRaces(t *testing.T) {
-	for _, otherFolds := range [...]bool{false, true} {
-		t.Run(fmt.Sprint("the other folds ", otherFolds), func(t *testing.T) {
+	for _, race := range [...]string{"other commits", "other folds", "answer lost and other commits"} {
+		t.Run(race, func(t *testing.T) {
 			_, cfg := migrated(t)
 			other := cfg
 			other.Tries = 1
 			otherGate := testserver.NewGate(t, server.Addr())
 			other.Endpoint = "http://" + otherGate.Addr()
-			if !otherFolds {
+			if race != "other folds" {
 				otherGate.Set(func(w http.ResponseWriter, r *http.Request, _ func()) bool {
 					fails := r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".seg")
 					if fails {
@@ -459,10 +459,17 @@ func TestFoldingRaces(t *testing.T) {
 			put(a, 2)
 			var once sync.Once
 			met := false
-			gate.Set(func(_ http.ResponseWriter, r *http.Request, _ func()) bool {
-				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".seg") {
+			segments := false
+			gate.Set(func(_ http.ResponseWriter, r *http.Request, next func()) bool {
+				segment := r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".seg")
+				root := r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifest")
+				switch lost := race == "answer lost and other commits"; {
+				case lost && segments && root:
+					once.Do(func() { met = true; next(); put(b, 4); panic(http.ErrAbortHandler) })
+				case !lost && segment:
 					once.Do(func() { met = true; put(b, 4) })
 				}
+				segments = segments || segment
 				return false
 			})
 			put(a, 3) // 3000 extents: a folds, and b gets in between
