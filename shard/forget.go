@@ -19,10 +19,13 @@ var ErrBusy = errors.New("shard: the group is busy")
 //
 // The order, and what a crash leaves:
 //
-//  1. A mark in the snapshot directory, synced: what the group was founded with does not count for this node any more.
-//     Without it, the founders of a group that has moved away could forget it, start again from nothing, and as a
-//     majority of the founding membership begin a second history. A crash leaves all the rest as it is; Forget is
-//     called again.
+//  1. A mark in the snapshot directory, synced, with the end of the log as it is. It says two things. What the group was
+//     founded with does not count for this node any more: the founders of a group that has moved away could otherwise
+//     start again from nothing, and as a majority of the founding membership begin a second history. And up to that
+//     index this node has acknowledged what it is about to forget: made a member anew, it gets the log from the
+//     beginning, with old memberships in which it voted, and would give its vote to anybody. So it is what raft calls
+//     damaged, and neither votes nor campaigns before it has that much of the log again. A crash leaves all the rest as
+//     it is; Forget is called again.
 //  2. The log is told. When that is durable, memory begins anew. A crash leaves the snapshot of a log that is empty;
 //     the start takes it for this node's state, which it once was, and Forget is called again.
 //  3. The snapshot files go. (Before the log is told, it would have been cut for the sake of a file that is missing.)
@@ -34,13 +37,21 @@ func (n *Node) Forget(id uint32) error {
 		return fmt.Errorf("shard: group %d cannot be forgotten by this node", id)
 	}
 	var refused error
-	if err := g.loop.call(func() { refused = g.standStill() }); err != nil || refused != nil {
+	var last uint64
+	err := g.loop.call(func() {
+		refused = g.standStill()
+		last = max(g.leftTo, g.raft.Status().Last)
+	})
+	if err != nil || refused != nil {
 		return errors.Join(err, refused)
 	}
 	gone := make(chan struct{})
-	err := n.markLeft(id)
+	err = n.markLeft(id, last)
 	if err == nil {
-		err = g.loop.call(func() { g.dropLog(gone) })
+		err = g.loop.call(func() {
+			g.leftTo = last
+			g.dropLog(gone)
+		})
 	}
 	if err == nil {
 		err = n.waitFor(g.loop, gone)
@@ -84,11 +95,13 @@ func (g *group) dropLog(gone chan struct{}) {
 	}})
 }
 
-// beginAnew makes the group one that knows nothing but its term and its vote.
+// beginAnew makes the group one that knows nothing but its term, its vote, and how much it has forgotten.
 func (g *group) beginAnew() {
 	n := g.loop.node
 	st := g.raft.Status()
-	rg, err := raft.New(n.raftConfig(g.id), raft.Restored{HardState: raft.HardState{Term: st.Term, Vote: st.Vote}})
+	rg, err := raft.New(n.raftConfig(g.id), raft.Restored{
+		HardState: raft.HardState{Term: st.Term, Vote: st.Vote}, Damaged: g.leftTo > 0, DamagedTo: g.leftTo,
+	})
 	if err != nil {
 		panic(fmt.Sprintf("shard: a group that knows nothing cannot be made: %v: this is a bug, please report it", err))
 	}
@@ -101,10 +114,11 @@ func (g *group) beginAnew() {
 	g.publishRole()
 }
 
-// markLeft is step 1.
-func (n *Node) markLeft(id uint32) error {
+// markLeft is step 1. What the mark says is in its name, so that there is no file to be torn. Marks of before say less
+// and stay.
+func (n *Node) markLeft(id uint32, last uint64) error {
 	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
-	f, err := disk.Create(filepath.Join(dir, leftName(id)))
+	f, err := disk.Create(filepath.Join(dir, leftName(id, last)))
 	switch {
 	case errors.Is(err, fs.ErrExist): // from before
 	case err != nil:
@@ -119,14 +133,16 @@ func (n *Node) markLeft(id uint32) error {
 	return err
 }
 
-func leftName(id uint32) string { return fmt.Sprintf("%03d%s", id, leftSuffix) }
+func leftName(id uint32, last uint64) string {
+	return fmt.Sprintf("%03d-%016x%s", id, last, leftSuffix)
+}
 
 // parseLeftName is the inverse of leftName.
-func parseLeftName(name string) (id uint32, ok bool) {
-	if _, err := fmt.Sscanf(name, "%03d"+leftSuffix, &id); err != nil || id >= groupCount {
-		return 0, false
+func parseLeftName(name string) (id uint32, last uint64, ok bool) {
+	if _, err := fmt.Sscanf(name, "%03d-%016x"+leftSuffix, &id, &last); err != nil || id >= groupCount {
+		return 0, 0, false
 	}
-	return id, name == leftName(id)
+	return id, last, name == leftName(id, last)
 }
 
 // waitFor waits for what a loop will close, in manual mode by doing the work.

@@ -31,6 +31,7 @@ type group struct {
 	retireAt   int64 // tick at which to stop leading for good, the disk hanging; 0: it does not
 	heardAt    int64 // tick at which a leader was heard of; 0: never
 	oldApplied uint64
+	leftTo     uint64 // end of the log when this node forgot the group, 0 if it never did
 
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began

@@ -33,6 +33,8 @@ type recovered struct {
 	// being durable here it has its quorum.
 	solo bool
 
+	leftTo uint64 // this node forgot the group once, with a log that ended here (Forget); 0: it never did
+
 	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
 	// record carries the commit index of its time, so that the tail stays about one batch long however
 	// long the log is.
@@ -76,7 +78,7 @@ func (r *recovered) entry(commit uint64, e wal.Entry) {
 	if raft.EntryKind(e.Kind) == raft.KindConf {
 		r.newestConf()
 	}
-	if r.solo {
+	if r.solo && e.Index > r.leftTo { // of what was forgotten, an old membership says nothing
 		commit = e.Index
 	}
 	r.applyTo(commit)
@@ -397,12 +399,13 @@ func (n *Node) addGroup(r *recovered) error {
 		Applied:   r.applied, AppliedTerm: r.appliedTerm,
 		Confs:   r.confs,
 		Entries: r.tail[r.head:],
+		Damaged: r.last() < r.leftTo, DamagedTo: r.leftTo,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", groupName(r.id), err)
 	}
 	g := &group{
-		id: r.id, loop: l, raft: rg, place: r.place,
+		id: r.id, loop: l, raft: rg, place: r.place, leftTo: r.leftTo,
 		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, oldApplied: r.applied,
 	}
 	g.snap.state = r.snapBytes

@@ -154,7 +154,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 		}
 	}
 	newest := make([]string, groupCount)
-	left := make([]bool, groupCount)
+	left, leftTo := make([]bool, groupCount), make([]uint64, groupCount)
 	for _, name := range names { // sorted: of one shard, the newest comes last
 		if strings.HasSuffix(name, tmpSuffix) {
 			if err := disk.Remove(filepath.Join(dir, name)); err != nil {
@@ -162,8 +162,8 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 			}
 			continue
 		}
-		if id, ok := parseLeftName(name); ok {
-			left[id] = true
+		if id, last, ok := parseLeftName(name); ok {
+			left[id], leftTo[id] = true, max(leftTo[id], last)
 			continue
 		}
 		id, _, ok := parseSnapName(name)
@@ -183,6 +183,9 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 	sizes := make([]int64, groupCount)
 	n.parallel(groupCount, func(id int) {
 		groups[id], sizes[id], errs[id] = n.loadGroup(uint32(id), newest[id], left[id])
+		if errs[id] == nil {
+			groups[id].leftTo = leftTo[id]
+		}
 	})
 	for id := range groups {
 		if newest[id] != "" {

@@ -276,7 +276,7 @@ func walDir(dir string) string  { return filepath.Join(dir, "wal") }
 func snapDir(dir string) string { return filepath.Join(dir, "snap") }
 
 // snapSuffix ends the names of complete snapshots, tmpSuffix those of unfinished ones, leftSuffix those of the empty files that
-// say of a group that this node has left it (Forget).
+// say of a group that this node has left it, and with which end of the log (Forget).
 const (
 	snapSuffix = ".snap"
 	tmpSuffix  = ".tmp"
