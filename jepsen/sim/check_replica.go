@@ -39,6 +39,12 @@ func (w *World) checkReplicas(all bool) {
 		}
 		var s shard.Stats
 		m.node.Stats(&s)
+		if s.InvalidMessages > 0 {
+			w.violate("%s was told what no correct node says", m)
+		}
+		if s.Diverged > 0 {
+			w.violate("%s stopped a group: its history and another node's contradict one another", m)
+		}
 		if s.InflightBytes < 0 || s.InflightBytes > inflightBytes {
 			w.violate("%s has %d bytes of commands under way, its limit is %d", m, s.InflightBytes, inflightBytes)
 		}

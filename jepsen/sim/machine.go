@@ -40,6 +40,7 @@ type machine struct {
 	incarnation int        // of the data directory; 0: a founder's, or none yet
 	joining     bool       // a spare that has begun to ask
 	bootedAt    int64
+	outSince    []int64          // by group: since when the map does not want this machine in it
 	heard       map[uint64]int64 // when a frame of an id came last; looked up only
 
 	loopsDue, walDue, snapDue bool
@@ -67,6 +68,7 @@ func (m *machine) boot() {
 	m.life++
 	m.pausedUntil = 0
 	m.appliedTo = map[uint32]uint64{}
+	m.outSince = make([]int64, len(m.w.groups))
 	m.verified = make([]verified, len(m.w.model.contexts))
 	m.loopsDue, m.walDue, m.snapDue = false, false, false
 	m.place = newPlacement(m.w)

@@ -60,7 +60,26 @@ func (w *World) crashOne() {
 		})
 		return
 	}
+	if w.rng.IntN(4) == 0 {
+		m.shutDown()
+		return
+	}
 	m.crash("nemesis")
+}
+
+// shutDown stops the process as an operator would; its disk is as Close leaves it.
+func (m *machine) shutDown() {
+	life := m.life
+	m.guard("close", func() {
+		if err := m.node.Close(); err != nil && !m.full && !m.diskErrors {
+			m.w.violate("%s does not close: %v", m, err)
+		}
+	})
+	if m.life == life {
+		m.w.trace("%s shuts down", m)
+		m.w.count.Closed++
+		m.stop()
+	}
 }
 
 // delicate is told of moments in which much hangs on what a node has on its disk: it has given its vote, or has just begun

@@ -17,6 +17,8 @@ const (
 	liveFor   = 1500 * millisecond // a node is alive that was heard of so recently
 	graceTime = 4 * second         // a node not heard of for so long is replaced
 	maxMoves  = 8
+
+	forgetAfter = 2 * second // as the product's, shorter
 )
 
 func (m *machine) live(id uint64) bool {
@@ -46,6 +48,7 @@ func (m *machine) orchestrate() {
 	if place.Coordinator(m.place.m, m.live) == m.id {
 		m.coordinate()
 	}
+	m.moveOut()
 	for _, g := range w.groups {
 		if m.node == nil {
 			return
@@ -84,6 +87,59 @@ func (m *machine) coordinate() {
 			m.command(&place.Remove{ID: n.ID})
 		}
 	}
+}
+
+// moveOut drops groups that the map has not wanted this machine in for a while, if their leader, after a round, says that
+// a committed membership leaves it out. What the leader said may be old when it arrives.
+func (m *machine) moveOut() {
+	w := m.w
+	for i, g := range w.groups {
+		if slices.Contains(m.place.m.Set(g.id), m.id) || g.id == shard.PlacementGroup || m.node == nil || m.node.Applied(g.id) == 0 {
+			m.outSince[i] = 0
+			continue
+		}
+		if m.outSince[i] == 0 {
+			m.outSince[i] = w.now
+		}
+		l := w.leaderOf(g.id)
+		if w.now-m.outSince[i] < forgetAfter || l == nil || !w.net.passes(m, l, laneData) {
+			continue
+		}
+		version, life := m.place.m.Version, m.life
+		l.in(w.rng.Int64N(w.net.opt.delay), func() {
+			var st shard.MemberStatus
+			seen := l.place.m.Version
+			l.guard("members", func() { l.node.Member(g.id, &st) })
+			if l.node == nil || st.Role != raft.Leader || !st.ConfCommitted || st.Conf.Member(m.id) || seen < version {
+				return
+			}
+			lives := l.life
+			l.guard("members", func() {
+				l.node.SubmitBarrier(g.id, func(_ uint64, code shard.Code) {
+					if id, term := l.node.Leader(g.id); code != shard.CodeOK || l.life != lives || id != l.id || term != st.Term {
+						return
+					}
+					w.after(w.rng.Int64N(w.net.opt.delay), func() {
+						if m.life == life {
+							m.in(0, func() { m.forget(g.id) })
+						}
+					})
+				})
+			})
+			l.wake()
+		})
+	}
+}
+
+func (m *machine) forget(group uint32) {
+	var err error
+	m.guard("forget", func() { err = m.node.Forget(group) })
+	m.w.trace("%s forgets %d: %v", m, group, err)
+	if err == nil {
+		m.w.count.Forgotten++
+		delete(m.appliedTo, group)
+	}
+	m.wake()
 }
 
 // mayHold: the group's leader, asked across the network, does not rule out that id is or becomes a voter of it.

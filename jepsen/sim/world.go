@@ -23,11 +23,11 @@ type Config struct {
 
 // Counts say how much happened: a run in which nothing did proves nothing.
 type Counts struct {
-	Boots, Crashes, CrashesInSync, Pauses, Partitions, PowerCuts, Wiped, DiskErrors, FullDisks int
-	Messages, Lost, Cut, Replayed                                                              int
-	SnapshotsSent, SnapshotsReceived                                                           int
-	Committed, Confs, Transfers, Elections                                                     int
-	Writes, Acked, Refused, Unknown, Conflicts, Repeats, Reads, ReadsFailed, Events, Histories int
+	Boots, Crashes, CrashesInSync, Pauses, Partitions, PowerCuts, Wiped, DiskErrors, FullDisks                    int
+	Messages, Lost, Cut, Replayed                                                                                 int
+	SnapshotsSent, SnapshotsReceived                                                                              int
+	Committed, Confs, Transfers, Elections                                                                        int
+	Writes, Acked, Refused, Unknown, Conflicts, Repeats, Reads, ReadsFailed, Events, Histories, Forgotten, Closed int
 }
 
 // Add sums up runs.
@@ -39,7 +39,7 @@ func (a *Counts) Add(b *Counts) {
 		{&a.SnapshotsSent, &b.SnapshotsSent}, {&a.SnapshotsReceived, &b.SnapshotsReceived}, {&a.Committed, &b.Committed},
 		{&a.Confs, &b.Confs}, {&a.Transfers, &b.Transfers}, {&a.Elections, &b.Elections}, {&a.Writes, &b.Writes},
 		{&a.Acked, &b.Acked}, {&a.Refused, &b.Refused}, {&a.Unknown, &b.Unknown}, {&a.Conflicts, &b.Conflicts},
-		{&a.Repeats, &b.Repeats}, {&a.Reads, &b.Reads}, {&a.ReadsFailed, &b.ReadsFailed}, {&a.Events, &b.Events}, {&a.Histories, &b.Histories},
+		{&a.Repeats, &b.Repeats}, {&a.Reads, &b.Reads}, {&a.ReadsFailed, &b.ReadsFailed}, {&a.Events, &b.Events}, {&a.Histories, &b.Histories}, {&a.Forgotten, &b.Forgotten}, {&a.Closed, &b.Closed},
 	} {
 		*p.a += *p.b
 	}
