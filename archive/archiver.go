@@ -38,8 +38,9 @@ type Source interface {
 
 // Config is what an Archiver is made of.
 type Config struct {
-	Store  Store
-	Source Source
+	Store   Store
+	Source  Source
+	Migrate bool // Run prepares the store first, for as long as that takes (MIGRATE_ON_BOOT)
 
 	Interval   time.Duration // a row waits no longer than this; default 5 s (FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS)
 	BatchRows  int           // as many rows do not wait; the most of a batch; default 5000 (FASTPACA_ARCHIVER_BATCH_SIZE)
@@ -110,6 +111,9 @@ func New(cfg Config) *Archiver {
 
 // Run archives until ctx is done.
 func (a *Archiver) Run(ctx context.Context) {
+	if a.cfg.Migrate && !a.migrate(ctx) {
+		return
+	}
 	failures := 0
 	begun := a.cfg.Now()
 	for {
@@ -139,6 +143,27 @@ func (a *Archiver) Run(ctx context.Context) {
 			}
 		}
 		begun = a.cfg.Now()
+	}
+}
+
+// migrate prepares the store, however often that takes. It returns false when ctx is done.
+func (a *Archiver) migrate(ctx context.Context) bool {
+	for failures := 0; ; failures++ {
+		err := a.cfg.Store.Migrate(ctx)
+		if ctx.Err() != nil {
+			return false
+		}
+		if err == nil {
+			return true // the first flush says whether all is well
+		}
+		now := a.cfg.Now()
+		a.scan(now) // what waits meanwhile should show
+		a.report(now, err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-a.cfg.After(a.backoff(failures)):
+		}
 	}
 }
 
@@ -226,13 +251,18 @@ func (a *Archiver) acknowledge(ctx context.Context, runs []run) error {
 	return first
 }
 
-// flushLogged is Flush with what an operator wants to read about it: the first failure, then one line a minute or when the
-// kind changes, and the recovery.
+// flushLogged is Flush, and tells an operator how it went.
 func (a *Archiver) flushLogged(ctx context.Context) (more bool, err error) {
 	more, err = a.Flush(ctx)
-	now := a.cfg.Now()
+	if ctx.Err() == nil {
+		a.report(a.cfg.Now(), err)
+	}
+	return more, err
+}
+
+// report logs the first failure, then one line a minute or when the kind changes, and the recovery.
+func (a *Archiver) report(now time.Time, err error) {
 	switch {
-	case ctx.Err() != nil:
 	case err == nil && !a.failing.IsZero():
 		a.cfg.Logf("archive_recovered", "after", now.Sub(a.failing))
 		a.failing, a.logged = time.Time{}, ""
@@ -246,5 +276,4 @@ func (a *Archiver) flushLogged(ctx context.Context) (more bool, err error) {
 				"pending_rows", a.stats.pendingRows.Load())
 		}
 	}
-	return more, err
 }

@@ -194,7 +194,7 @@ func TestOutage(t *testing.T) {
 		s.check = ackedIsStored(t, store)
 		log := &events{}
 		a := archive.New(archive.Config{Store: store, Source: s, Interval: 10 * time.Millisecond, BatchRows: 20, Logf: log.add,
-			Rand: func() float64 { return 0 }})
+			Migrate: true, Rand: func() float64 { return 0 }})
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { a.Run(ctx) })
@@ -500,4 +500,52 @@ func TestMetrics(t *testing.T) {
 	if n := strings.Count(m, "\n"); n > 350 {
 		t.Errorf("%d series", n)
 	}
+}
+
+// TestBootWithoutStore: the store is away when the node starts, and not set up. The archiver waits for it, sets it up and goes on.
+func TestBootWithoutStore(t *testing.T) {
+	onBoth(t, func(t *testing.T, open func() archive.Store) {
+		s := newShards(3)
+		s.grow(1, 5)
+		store := &comesLater{Store: open(), away: 3}
+		log := &events{}
+		waits := 0
+		now := time.UnixMilli(1e12)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		a := archive.New(archive.Config{Store: store, Source: s, Migrate: true, Logf: log.add, Now: func() time.Time { return now },
+			After: func(d time.Duration) <-chan time.Time {
+				now = now.Add(d)
+				c := make(chan time.Time, 1)
+				c <- now
+				if waits++; s.pending() == 0 || waits > 50 {
+					cancel()
+				}
+				return c
+			}})
+		a.Run(ctx)
+		if s.pending() != 0 || store.away != 0 {
+			t.Errorf("%d rows wait, %d tries left; log: %q", s.pending(), store.away, log.get())
+		}
+		if got := log.get(); len(got) != 2 || !strings.HasPrefix(got[0], "archive_failed kind unavailable") || !strings.HasPrefix(got[1], "archive_recovered") {
+			t.Errorf("log: %q", got)
+		}
+		if m := metrics(a); !strings.Contains(m, "fastpaca_archive_pending_rows") {
+			t.Error(m)
+		}
+	})
+}
+
+// comesLater is a Store that cannot be reached at first.
+type comesLater struct {
+	archive.Store
+	away int
+}
+
+func (c *comesLater) Migrate(ctx context.Context) error {
+	if c.away > 0 {
+		c.away--
+		return archive.ErrUnavailable
+	}
+	return c.Store.Migrate(ctx)
 }

@@ -39,14 +39,11 @@ type candidate struct {
 	last     uint64
 }
 
-// gather scans the Source and fills a batch: contexts in their order, beginning behind the last one of the batch before, each with
-// all that it has as far as there is room. So every context gets its turn, a batch has as many rows of one context as there
-// are, which is what the store and the acknowledgements are cheapest with, and one that never ends does not keep the others
-// waiting for more than its batch.
-func (a *Archiver) gather(now time.Time) *batch {
+// scan asks the Source what there is to do: the contexts with something to store, in their order, beginning behind the last one
+// of the batch before, no more than a batch can have rows from.
+func (a *Archiver) scan(now time.Time) []candidate {
 	var (
-		// As many contexts as a batch can have rows, of those behind the cursor and of those before it.
-		behind, before []candidate
+		behind, before []candidate // the cursor
 		rows, contexts uint64
 	)
 	for id, until := range a.stuck {
@@ -80,10 +77,16 @@ func (a *Archiver) gather(now time.Time) *batch {
 		}
 	})
 	a.stats.scanned(rows, contexts, len(a.stuck), tops)
+	return append(behind, before...)
+}
 
+// gather fills a batch: of each candidate all that it has, as far as there is room. So every context gets its turn, a batch has
+// as many rows of one context as there are, which is what the store and the acknowledgements are cheapest with, and one that
+// never ends does not keep the others waiting for more than its batch.
+func (a *Archiver) gather(now time.Time) *batch {
 	out := &batch{}
 	size := 0
-	for _, c := range append(behind, before...) {
+	for _, c := range a.scan(now) {
 		room := Page{Rows: a.cfg.BatchRows - len(out.rows), Bytes: a.cfg.BatchBytes - size}
 		if room.Rows <= 0 || room.Bytes <= 0 {
 			out.full = true
