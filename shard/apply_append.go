@@ -8,7 +8,7 @@ import (
 
 // admit looks at what an append or compaction must pass before it changes anything: the idempotency key
 // first, so that the retry of a write that went through gets its first answer even though the guard would
-// not match any more, then the tombstone, then the guard. It returns false when res is the answer.
+// not match any more, then the tombstone, then the guards. It returns false when res is the answer.
 func (m *Machine) admit(ctx *Context, v *ring.View[Ext], res *Result) bool {
 	c := &m.cmd
 	res.Version = v.Version
@@ -31,6 +31,11 @@ func (m *Machine) admit(ctx *Context, v *ring.View[Ext], res *Result) bool {
 	if c.has&flagIfVersion != 0 && c.ifVersion != v.Version {
 		res.Code = CodeConflict
 		res.CurrentVersion, res.IfVersion = v.Version, c.ifVersion
+		return false
+	}
+	if c.has&flagFirstSeq != 0 && c.firstSeq != v.Last+1 {
+		res.Code = CodeSeqConflict
+		res.LastSeq = v.Last
 		return false
 	}
 	return true
@@ -81,7 +86,7 @@ func (m *Machine) applyAppend(ctx *Context, res *Result) bool {
 		ctx.log.Expect(room)
 	}
 	for seq := first; c.messages.next(&msg); seq++ {
-		buf := appendStored(ctx.log.Reserve(storedLen(seq, &msg)), seq, &msg, stamp)
+		buf := appendStored(ctx.log.Reserve(storedLen(seq, &msg)), seq, &msg, m.stampOf(&msg, stamp))
 		jsonLen := len(buf)
 		if len(msg.Aux) > 0 {
 			buf = append(buf, ',')
@@ -121,6 +126,15 @@ func (m *Machine) stamp(ms int64) []byte {
 		m.stampMs, m.stamped = ms, appendTime(m.stamped[:0], ms)
 	}
 	return m.stamped
+}
+
+// stampOf is what a message says about its time: its own, or that of its command. Valid until the next call.
+func (m *Machine) stampOf(msg *Message, command []byte) []byte {
+	if msg.Flags&FlagInserted == 0 {
+		return command
+	}
+	m.imported = appendTime(m.imported[:0], msg.InsertedMs)
+	return m.imported
 }
 
 const (

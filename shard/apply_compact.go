@@ -42,7 +42,7 @@ func (m *Machine) replacement(stamp []byte) []ring.HeadMsg {
 	block := make([]byte, 0, size)
 	for m.cmd.messages.next(&msg) {
 		from := len(block)
-		block = appendStored(block, 0, &msg, stamp)
+		block = appendStored(block, 0, &msg, m.stampOf(&msg, stamp))
 		out := ring.HeadMsg{Tokens: msg.Tokens, Flags: msg.Flags & ring.FlagSystem, JSON: block[from:len(block):len(block)]}
 		if len(msg.Aux) > 0 {
 			from = len(block)

@@ -24,8 +24,11 @@ import (
 //	append, compact:
 //	    if_version u64                 with flagIfVersion
 //	    key [16] | body hash [16]      with flagKey
+//	    first seq u64                  with flagFirstSeq (append only)
 //	    count times:
-//	        fields len u32 | aux len u32 | tokens u32 | message flags u16 | fields | aux
+//	        fields len u32 | aux len u32 | tokens u32 | message flags u16
+//	        inserted i64 (Unix ms)     with FlagInserted in message flags
+//	        fields | aux
 //	put:
 //	    budget u64                     with flagBudget
 //	    ratio u64 (parts per billion)  with flagRatio
@@ -60,6 +63,7 @@ const (
 	flagRatio
 	flagPolicy
 	flagMetadata
+	flagFirstSeq
 )
 
 const (
@@ -70,14 +74,19 @@ const (
 	headerSize = 20
 
 	messageHeaderSize = 14
+	insertedSize      = 8
 )
 
 // FlagNoMetadata in Message.Flags says that the client sent no "metadata" member: the stored message gets
 // an empty one. The low bits of Message.Flags are ring's FlagSystem, FlagToolCall and FlagToolResult.
 const FlagNoMetadata = 1 << 15
 
+// FlagInserted in Message.Flags says that the message brings its own inserted_at, Message.InsertedMs: it was exported
+// somewhere and is imported here. The others get the time of their command.
+const FlagInserted = 1 << 14
+
 // messageFlags are those that a command carries.
-const messageFlags = ring.FlagSystem | ring.FlagToolCall | ring.FlagToolResult | FlagNoMetadata
+const messageFlags = ring.FlagSystem | ring.FlagToolCall | ring.FlagToolResult | FlagNoMetadata | FlagInserted
 
 // Message is one message of an append or a compaction, as the encoder takes it.
 type Message struct {
@@ -86,8 +95,11 @@ type Message struct {
 	Fields []byte
 	// Tokens is the client's token_count or the estimator's count.
 	Tokens uint32
-	// Flags: ring.FlagSystem, ring.FlagToolCall, ring.FlagToolResult, FlagNoMetadata. Others are dropped.
+	// Flags: ring.FlagSystem, ring.FlagToolCall, ring.FlagToolResult, FlagNoMetadata, FlagInserted. Others are dropped.
 	Flags uint16
+	// InsertedMs is the message's inserted_at, in Unix ms, with FlagInserted. Apply moves it into what RFC 3339 can
+	// write from 1970 on; it need not rise from message to message.
+	InsertedMs int64
 	// Aux is the per-part digest (ring's aux codec); empty unless the message has two or more parts or a
 	// tool part.
 	Aux []byte
@@ -101,7 +113,11 @@ type AppendHeader struct {
 	HasKey       bool
 	Key          [16]byte // hash of the Idempotency-Key
 	BodyHash     [16]byte // hash of the request body
-	Count        int      // messages that follow; may be set afterwards with SetCount
+	// HasFirstSeq: the append is refused (CodeSeqConflict) unless its first message gets FirstSeq. What an import sends
+	// again, not knowing whether it arrived, can so be neither doubled nor skipped. BeginCompact takes none.
+	HasFirstSeq bool
+	FirstSeq    uint64
+	Count       int // messages that follow; may be set afterwards with SetCount
 }
 
 // BeginAppend appends the head of an append command to dst. Exactly h.Count messages must follow
@@ -109,7 +125,10 @@ type AppendHeader struct {
 func BeginAppend(dst []byte, h AppendHeader) []byte { return beginMessages(dst, kindAppend, h) }
 
 // BeginCompact appends the head of a compaction; its messages are the replacement, possibly none.
-func BeginCompact(dst []byte, h AppendHeader) []byte { return beginMessages(dst, kindCompact, h) }
+func BeginCompact(dst []byte, h AppendHeader) []byte {
+	h.HasFirstSeq = false
+	return beginMessages(dst, kindCompact, h)
+}
 
 func beginMessages(dst []byte, kind commandKind, h AppendHeader) []byte {
 	var flags uint16
@@ -119,6 +138,9 @@ func beginMessages(dst []byte, kind commandKind, h AppendHeader) []byte {
 	if h.HasKey {
 		flags |= flagKey
 	}
+	if h.HasFirstSeq {
+		flags |= flagFirstSeq
+	}
 	dst = appendHeader(dst, kind, flags, h.ID, h.Count)
 	if h.HasIfVersion {
 		dst = binary.LittleEndian.AppendUint64(dst, h.IfVersion)
@@ -126,6 +148,9 @@ func beginMessages(dst []byte, kind commandKind, h AppendHeader) []byte {
 	if h.HasKey {
 		dst = append(dst, h.Key[:]...)
 		dst = append(dst, h.BodyHash[:]...)
+	}
+	if h.HasFirstSeq {
+		dst = binary.LittleEndian.AppendUint64(dst, h.FirstSeq)
 	}
 	return dst
 }
@@ -139,6 +164,9 @@ func AppendMessage(dst []byte, m *Message) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(m.Aux)))
 	dst = binary.LittleEndian.AppendUint32(dst, m.Tokens)
 	dst = binary.LittleEndian.AppendUint16(dst, m.Flags&messageFlags)
+	if m.Flags&FlagInserted != 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(m.InsertedMs))
+	}
 	dst = append(dst, m.Fields...)
 	return append(dst, m.Aux...)
 }

@@ -18,6 +18,7 @@ type command struct {
 	ifVersion uint64
 	key       [16]byte
 	bodyHash  [16]byte
+	firstSeq  uint64
 	has       uint16 // the flag bits
 
 	messages messageReader // append, compact
@@ -40,7 +41,7 @@ var (
 
 // kindFlags are the flags that each kind may carry. An unknown one changes the layout, so it is refused.
 var kindFlags = [...]uint16{
-	kindAppend:        flagIfVersion | flagKey,
+	kindAppend:        flagIfVersion | flagKey | flagFirstSeq,
 	kindCompact:       flagIfVersion | flagKey,
 	kindPut:           flagBudget | flagRatio | flagPolicy | flagMetadata,
 	kindDelete:        0,
@@ -86,6 +87,9 @@ func (c *command) decode(b []byte) error {
 		if c.has&flagKey != 0 {
 			copy(c.key[:], r.take(16))
 			copy(c.bodyHash[:], r.take(16))
+		}
+		if c.has&flagFirstSeq != 0 {
+			c.firstSeq = r.u64()
 		}
 		if r.bad {
 			return errTruncated
@@ -161,16 +165,18 @@ func (m messageReader) check() error {
 		if len(m.b) < messageHeaderSize {
 			return errTruncated
 		}
-		n := uint64(binary.LittleEndian.Uint32(m.b)) + uint64(binary.LittleEndian.Uint32(m.b[4:])) + messageHeaderSize
+		flags := binary.LittleEndian.Uint16(m.b[12:])
+		fields, aux := uint64(binary.LittleEndian.Uint32(m.b)), uint64(binary.LittleEndian.Uint32(m.b[4:]))
+		n := messageHeaderLen(flags) + fields + aux
 		if n > uint64(len(m.b)) {
 			return errTruncated
 		}
-		if binary.LittleEndian.Uint16(m.b[12:])&^messageFlags != 0 {
+		if flags&^messageFlags != 0 {
 			return errFlags
 		}
-		if fields := binary.LittleEndian.Uint32(m.b); fields == 0 || n > messageMax {
+		if fields == 0 || n > messageMax {
 			return errValue
-		} else if aux := m.b[messageHeaderSize+fields : n]; len(aux) > 0 {
+		} else if aux := m.b[n-aux : n]; len(aux) > 0 {
 			if size, _, ok := ring.ScanAux(aux); !ok || size != len(aux) {
 				return errValue
 			}
@@ -183,6 +189,14 @@ func (m messageReader) check() error {
 	return nil
 }
 
+// messageHeaderLen is how many bytes stand before the fields of a message with these flags.
+func messageHeaderLen(flags uint16) uint64 {
+	if flags&FlagInserted != 0 {
+		return messageHeaderSize + insertedSize
+	}
+	return messageHeaderSize
+}
+
 // next returns the next message; check has passed. The slices point into the command.
 func (m *messageReader) next(out *Message) bool {
 	if m.left == 0 {
@@ -193,9 +207,14 @@ func (m *messageReader) next(out *Message) bool {
 	aux := int(binary.LittleEndian.Uint32(m.b[4:]))
 	out.Tokens = binary.LittleEndian.Uint32(m.b[8:])
 	out.Flags = binary.LittleEndian.Uint16(m.b[12:])
-	out.Fields = m.b[messageHeaderSize:][:fields:fields]
-	out.Aux = m.b[messageHeaderSize+fields:][:aux:aux]
-	m.b = m.b[messageHeaderSize+fields+aux:]
+	head := int(messageHeaderLen(out.Flags))
+	out.InsertedMs = 0
+	if out.Flags&FlagInserted != 0 {
+		out.InsertedMs = int64(binary.LittleEndian.Uint64(m.b[messageHeaderSize:]))
+	}
+	out.Fields = m.b[head:][:fields:fields]
+	out.Aux = m.b[head+fields:][:aux:aux]
+	m.b = m.b[head+fields+aux:]
 	return true
 }
 

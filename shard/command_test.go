@@ -45,7 +45,14 @@ func sampleCommands() (names []string, cmds [][]byte) {
 	}))
 	add("delete", EncodeDelete(nil, id))
 	add("patch-metadata", EncodePatchMetadata(nil, id, []byte(`{"a":null,"b":[1, 2]}`)))
+	imported, importedCall := hello, call
+	imported.Flags |= FlagInserted
+	imported.InsertedMs = testTime - 86_400_000
+	importedCall.Flags |= FlagInserted
+	importedCall.InsertedMs = 0
 	add("ack-archived", EncodeAckArchived(nil, id, 300, 1000))
+	b = BeginAppend(nil, AppendHeader{ID: id, HasIfVersion: true, IfVersion: 41, HasKey: true, Key: key, BodyHash: body, HasFirstSeq: true, FirstSeq: 17, Count: 3})
+	add("import", AppendMessage(AppendMessage(AppendMessage(b, &imported), &importedCall), &hello))
 	return names, cmds
 }
 
@@ -91,6 +98,20 @@ func TestCommandsDecode(t *testing.T) {
 
 	require.NoError(t, c.decode(cmds[8]))
 	require.Equal(t, [2]uint64{300, 1000}, [2]uint64{c.archived, c.keep})
+
+	require.NoError(t, c.decode(cmds[9]))
+	require.Equal(t, uint64(17), c.firstSeq)
+	require.Equal(t, [16]byte{1, 2, 3}, c.key)
+	require.True(t, c.messages.next(&m))
+	require.Equal(t, int64(testTime-86_400_000), m.InsertedMs)
+	require.Contains(t, string(m.Fields), `"hi"`)
+	require.True(t, c.messages.next(&m))
+	require.Zero(t, m.InsertedMs)
+	require.Equal(t, uint16(FlagNoMetadata|FlagInserted), m.Flags)
+	require.Len(t, m.Aux, 11)
+	require.True(t, c.messages.next(&m))
+	require.Zero(t, m.Flags&FlagInserted)
+	require.False(t, c.messages.next(&m))
 }
 
 // Every prefix, every extension and every out-of-range field of a command is refused, by an error that

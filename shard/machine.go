@@ -29,6 +29,8 @@ type Machine struct {
 	stamped []byte // stampMs as text
 	stampMs int64
 	skip    skipper
+
+	imported []byte // the time of a message that brings its own, as text
 }
 
 // NewMachine returns the empty state of a shard.

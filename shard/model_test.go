@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"time"
 
 	"fastpaca/ring"
 	"fastpaca/shard/jsonscan"
@@ -43,6 +44,7 @@ type tMsg struct {
 	parts  []tPart
 	tokens int
 	meta   string // the metadata member, empty: none sent
+	own    int64  // the time that it brings, in Unix ms; 0: none
 }
 
 func text(role string, tokens uint32) tMsg {
@@ -74,6 +76,9 @@ func (m tMsg) fields() string {
 
 // json is the message as the API shows it. seq 0 shows none.
 func (m tMsg) json(seq uint64, at string) string {
+	if m.own != 0 {
+		at = time.UnixMilli(m.own).UTC().Format("2006-01-02T15:04:05.000Z")
+	}
 	s := "{"
 	if seq > 0 {
 		s += fmt.Sprintf(`"seq":%d,`, seq)
@@ -93,6 +98,10 @@ func (m tMsg) message() *Message {
 	}
 	if m.meta == "" {
 		out.Flags |= FlagNoMetadata
+	}
+	if m.own != 0 {
+		out.Flags |= FlagInserted
+		out.InsertedMs = m.own
 	}
 	tools := false
 	var parts []ring.Part

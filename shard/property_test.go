@@ -71,6 +71,9 @@ func (r *rig) message() tMsg {
 	if r.rng.IntN(4) == 0 {
 		m.meta = `{ "k" : 1e3 }`
 	}
+	if r.rng.IntN(5) == 0 {
+		m.own = 1 + r.rng.Int64N(maxTimeMs)
+	}
 	return m
 }
 

@@ -3,7 +3,7 @@ package shard
 import "strconv"
 
 // Code is the outcome of a write or a read. The state machine produces OK, NotFound, Tombstoned,
-// Conflict and KeyReused; the rest are the runtime's.
+// Conflict, KeyReused, MetadataFull and SeqConflict; the rest are the runtime's.
 type Code uint8
 
 const (
@@ -21,6 +21,7 @@ const (
 	CodeTooLarge     // the command is larger than a log entry may be; nothing was written
 	CodeMetadataFull // the context's metadata would pass MetadataMax; nothing was written
 	CodeNotLeader    // this node does not lead the group; nothing was written. For the router, never shown to clients
+	CodeSeqConflict  // the append's first seq does not match; Result.LastSeq says how; nothing was written
 )
 
 var codeNames = [...]string{
@@ -28,7 +29,7 @@ var codeNames = [...]string{
 	CodeKeyReused: "key_reused", CodeTimeout: "timeout", CodeUnavailable: "unavailable",
 	CodeStorageFull: "storage_full", CodeOverloaded: "overloaded", CodeShuttingDown: "shutting_down",
 	CodeTooLarge: "too_large", CodeMetadataFull: "metadata_full",
-	CodeNotLeader: "not_leader",
+	CodeNotLeader: "not_leader", CodeSeqConflict: "seq_conflict",
 }
 
 // String is for logs and tests.
@@ -53,6 +54,8 @@ type Result struct {
 	// CurrentVersion and IfVersion are set with CodeConflict.
 	CurrentVersion uint64
 	IfVersion      uint64
+	// LastSeq is set with CodeSeqConflict: the context's newest message.
+	LastSeq uint64
 	// FirstSeq and Count: an append's messages got the seqs FirstSeq .. FirstSeq+Count-1.
 	FirstSeq uint64
 	Count    int
