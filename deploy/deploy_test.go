@@ -223,3 +223,54 @@ func TestSystemd(t *testing.T) {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
+
+// TestOperations: what docs/operations.md names exists.
+func TestOperations(t *testing.T) {
+	text := read(t, "../docs/operations.md")
+	known := read(t, "../docs/configuration.md")
+	for _, v := range regexp.MustCompile(`FASTPACA_[A-Z_]+`).FindAllString(text, -1) {
+		if !strings.Contains(known, "`"+v+"`") {
+			t.Errorf("%s is not in docs/configuration.md", v)
+		}
+	}
+	var source strings.Builder
+	for _, pattern := range []string{"../cmd/fastpaca/*.go", "../httpd/*.go", "../cluster/*.go", "../cluster/peer/*.go", "../shard/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range files {
+			if !strings.HasSuffix(name, "_test.go") {
+				source.WriteString(read(t, name))
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile("`(fastpaca_[a-z_]+)[{`]").FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(source.String(), m[1]) {
+			t.Errorf("there is no series %s", m[1])
+		}
+	}
+	// Events, reasons and codes: `word_word` in the chapter for the night.
+	night := text[strings.Index(text, "\n## At 3 a.m."):]
+	words := regexp.MustCompile("`([a-z]+_[a-z_]+)`").FindAllStringSubmatch(night, -1)
+	if len(words) < 40 {
+		t.Errorf("only %d names found: the pattern is broken", len(words))
+	}
+	fields := map[string]bool{"context_id": true}
+	for _, m := range words {
+		if !strings.HasPrefix(m[1], "fastpaca_") && !fields[m[1]] && !strings.Contains(source.String(), `"`+m[1]+`"`) {
+			t.Errorf("nothing in the server says %q", m[1])
+		}
+	}
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		// As GitHub makes them.
+		plain := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors[strings.ReplaceAll(plain, " ", "-")] = true
+	}
+	for _, m := range regexp.MustCompile(`\]\(#([a-z0-9-]+)\)`).FindAllStringSubmatch(text, -1) {
+		if !anchors[m[1]] {
+			t.Errorf("no heading for #%s", m[1])
+		}
+	}
+}
