@@ -53,18 +53,19 @@ var (
 	ErrNotReady    = errors.New("the archive is not set up")                 // missing table, database or bucket; newer schema
 	ErrFull        = errors.New("the archive is full")                       // its disk, its quota
 	ErrConflict    = errors.New("the archive holds something else")          // another message under the same context and seq
+	ErrRefused     = errors.New("the archive refuses a row")                 // and will again: somebody has changed the table, or a bug
 	ErrDamaged     = errors.New("the archive gave back what cannot be ours") // failed checksum, undecodable
 )
 
 // Kind returns which of the kinds err wraps as a word for logs and labels: unavailable, denied, not_ready, full,
-// conflict, damaged, or other.
+// conflict, refused, damaged, or other.
 func Kind(err error) string {
 	for _, k := range [...]struct {
 		err  error
 		word string
 	}{
 		{ErrDenied, "denied"}, {ErrNotReady, "not_ready"}, {ErrFull, "full"},
-		{ErrConflict, "conflict"}, {ErrDamaged, "damaged"}, {ErrUnavailable, "unavailable"},
+		{ErrConflict, "conflict"}, {ErrRefused, "refused"}, {ErrDamaged, "damaged"}, {ErrUnavailable, "unavailable"},
 	} {
 		if errors.Is(err, k.err) {
 			return k.word

@@ -190,6 +190,13 @@ func (a *Archiver) Flush(ctx context.Context) (more bool, err error) {
 			break
 		}
 		id, ok := culprit(err)
+		if !ok && errors.Is(err, ErrRefused) {
+			if len(b.runs) > 1 { // one of them, but which? The others have their turn again soon.
+				b.halve()
+				continue
+			}
+			id, ok = b.runs[0].id, true
+		}
 		if !ok || len(a.stuck) >= stuckMax || !b.drop(id) {
 			return false, err
 		}

@@ -549,3 +549,40 @@ func (c *comesLater) Migrate(ctx context.Context) error {
 	}
 	return c.Store.Migrate(ctx)
 }
+
+// TestRefusedRow: the store refuses a batch for one row of it and does not say which. The others go on.
+func TestRefusedRow(t *testing.T) {
+	s := newShards(20)
+	for i := range 20 {
+		s.grow(i, 3)
+	}
+	log := &events{}
+	m := &picky{refuses: "c13"}
+	a := archive.New(archive.Config{Store: m, Source: s, Logf: log.add})
+	for more, n := true, 0; more; n++ {
+		var err error
+		if more, err = a.Flush(context.Background()); err != nil || n > 20 {
+			t.Fatal(n, err)
+		}
+	}
+	if s.pending() != 3 || s.index["c13"].archived != 0 {
+		t.Errorf("%d rows wait", s.pending())
+	}
+	if got := log.get(); len(got) != 1 || !strings.HasPrefix(got[0], "archive_context_stuck context_id c13 kind refused") {
+		t.Errorf("log: %q", got)
+	}
+}
+
+type picky struct {
+	memory
+	refuses string
+}
+
+func (p *picky) Put(ctx context.Context, rows []archive.Row) (int, error) {
+	for i := range rows {
+		if rows[i].Context == p.refuses {
+			return 0, archive.ErrRefused
+		}
+	}
+	return p.memory.Put(ctx, rows)
+}

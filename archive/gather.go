@@ -31,6 +31,16 @@ func (b *batch) drop(id string) bool {
 	return false
 }
 
+// halve leaves the second half of the runs out.
+func (b *batch) halve() {
+	b.runs, b.full = b.runs[:len(b.runs)/2], true
+	n := 0
+	for _, r := range b.runs {
+		n += r.rows
+	}
+	b.rows = b.rows[:n]
+}
+
 // candidate is a context that may get into the batch.
 type candidate struct {
 	id       string

@@ -31,7 +31,7 @@ type stats struct {
 }
 
 // kinds are the words of Kind.
-var kinds = [...]string{"unavailable", "denied", "not_ready", "full", "conflict", "damaged", "other"}
+var kinds = [...]string{"unavailable", "denied", "not_ready", "full", "conflict", "refused", "damaged", "other"}
 
 func (s *stats) flushed(took time.Duration, err error) {
 	s.mu.Lock()

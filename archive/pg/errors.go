@@ -41,11 +41,7 @@ func classify(code string) (hint string, kind error) {
 	case code == "25006":
 		return " (it is read-only: a standby, or in maintenance)", archive.ErrUnavailable
 	case class == "22", class == "23", class == "42", class == "54":
-		return "", errRefused
+		return " (was the table changed?)", archive.ErrRefused
 	}
 	return "", archive.ErrUnavailable
 }
-
-// errRefused is a statement that Postgres will not take however often it is asked: a bug of ours, or a table that
-// somebody has changed.
-var errRefused = errors.New("the archive refuses a row or a statement (was the table changed?)")

@@ -317,3 +317,17 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%d rows, want %d", n, last+500)
 	}
 }
+
+// TestChangedTable: somebody has made the table stricter. The error says so, and of what kind it is.
+func TestChangedTable(t *testing.T) {
+	s, db := migrated(t)
+	server.Exec(t, db, "ALTER TABLE messages ADD CHECK (token_count < 100)")
+	row := conformance.Row("a", 100)
+	row.Tokens = 100
+	if _, err := s.Put(context.Background(), []archive.Row{row}); archive.Kind(err) != "refused" || !strings.Contains(err.Error(), "changed") {
+		t.Error(err)
+	}
+	if n, err := s.Put(context.Background(), []archive.Row{conformance.Row("a", 1)}); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+}
