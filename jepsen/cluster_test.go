@@ -236,7 +236,9 @@ func TestClusterKillNine(t *testing.T) {
 		close(stop)
 		wg.Wait()
 		c.closeIdle()
-		c.check(ws)
+		if round%5 == 4 || round == n-1 { // reading everything back takes longer every time
+			c.check(ws)
+		}
 		if t.Failed() {
 			return
 		}
