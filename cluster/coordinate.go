@@ -69,13 +69,31 @@ func (c *coordinator) plan(now time.Time, pm *place.Map, live func(uint64) bool)
 	}
 	all := c.n.collect(c.m, callWait)
 	settled := func(group uint32) bool { return all[group].settledAt(pm.Version) }
-	for _, move := range place.Rebalance(pm, live, graceOver, settled, mapMoves) {
-		err := c.n.decide(&move.SetReplicas)
-		c.said(err, "replicas_move", "group", move.Group, "from", move.From, "to", move.To, "why", move.Why)
-	}
+	c.move(place.Rebalance(pm, live, graceOver, settled, mapMoves))
 	for i := range pm.Nodes {
 		if x := &pm.Nodes[i]; x.State == place.Draining && empty(pm, all, x.ID) {
 			c.said(c.n.decide(&place.Remove{ID: x.ID}), "node_drained", "node", x.Name, "raft_id", x.ID)
+		}
+	}
+}
+
+// move has the map changed, and says so in one line for all that have the same reason: moving in a node is hundreds of them.
+func (c *coordinator) move(moves []place.Move) {
+	for len(moves) > 0 {
+		why := moves[0].Why
+		var groups []uint32
+		for len(moves) > 0 && moves[0].Why == why {
+			m := &moves[0]
+			moves = moves[1:]
+			if err := c.n.decide(&m.SetReplicas); err != nil {
+				c.said(err, "replicas_move", "group", m.Group, "from", m.From, "to", m.To, "why", why)
+				continue
+			}
+			c.n.moves.decided.Add(1)
+			groups = append(groups, m.Group)
+		}
+		if len(groups) > 0 {
+			c.n.opt.Logf("replicas_move", "why", why, "groups", groups)
 		}
 	}
 }

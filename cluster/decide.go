@@ -191,7 +191,8 @@ func decodeDecision(b []byte) error {
 }
 
 // Drain moves every replica off the node of that name, and then removes it from the cluster. It returns when the
-// decision is durable; the move takes its time. Errors: ErrNoSuchNode, ErrTooFew, ErrUnavailable, anything else: refused, and why.
+// decision is durable; the move takes its time. Errors: ErrNoSuchNode, ErrTooFew, ErrUnavailable,
+// anything else: refused, and why.
 func (n *Node) Drain(name string) error { return n.setDraining(name, true) }
 
 // Undrain takes a drain back, as far as the node is not removed yet. Errors as Drain's.

@@ -106,8 +106,8 @@ func (d *Directory) create(name string) error {
 	return d.store(Identity{Version: identityVersion, Name: name, Incarnation: NewUUID()})
 }
 
-// store makes id the directory's identity: on disk when it returns nil. After an error the file holds either of the two, and d
-// the old one.
+// store makes id the directory's identity: on disk when it returns nil. After an error the file holds either of the
+// two, and d the old one.
 func (d *Directory) store(id Identity) error {
 	data, err := encodeIdentity(&id)
 	if err == nil {

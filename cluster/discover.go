@@ -54,8 +54,8 @@ func (n *Node) misses(m *member) bool {
 	return own == nil || own.Addr != n.self.Address || len(n.missed(m)) > 0
 }
 
-// missed are the members that are not connected. They are asked like the seeds: one that refuses connections may say why, for
-// instance that this node was removed.
+// missed are the members that are not connected. They are asked like the seeds: one that refuses connections may say
+// why, for instance that this node was removed.
 func (n *Node) missed(m *member) (list []Seen) {
 	pm := m.machine.picture()
 	for i := range pm.Nodes {

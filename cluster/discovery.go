@@ -28,12 +28,12 @@ import (
 // given up is one whose founder answers `none`.
 //
 // Why there can be only one cluster. (1) A node is in one promise or cluster at a time, and its word is on disk before it is
-// said. (2) A promise ends by its founder's word only: `go`, or `none`, and the founder never says `go` after `none`, since it
-// writes its decision first and ids are not used twice; `none` is believed only in an answer to a question that was
-// asked under the promise, so it cannot be older than the offer. Hence a founded G has the promise of each of its nodes
-// kept: two founded geneses share no node. (3) A genesis contains nodes behind a majority of the seed addresses. Two
-// majorities of the same addresses share one, and behind it is one directory (unless it was wiped, which is why a founder also
-// needs Size nodes, none of which sees a cluster). So there is no second one.
+// said. (2) A promise ends by its founder's word only: `go`, or `none`, and the founder never says `go` after `none`,
+// since it writes its decision first and ids are not used twice; `none` is believed only in an answer to a question that
+// was asked under the promise, so it cannot be older than the offer. Hence a founded G has the promise of each of its
+// nodes kept: two founded geneses share no node. (3) A genesis contains nodes behind a majority of the seed addresses.
+// Two majorities of the same addresses share one, and behind it is one directory (unless it was wiped, which is why a
+// founder also needs Size nodes, none of which sees a cluster). So there is no second one.
 //
 // A founder that is lost for ever between the phases leaves the others waiting. Nothing was ever written in such a
 // cluster, so the way out is to remove their directories; the node says so in its log (promise_stuck).
@@ -91,12 +91,15 @@ const (
 	offerRounds = 20
 	// stuckRounds is when a node that waits for a founder says so.
 	stuckRounds = 60
-	// backoffRounds bounds the random pause after an attempt that was given up, so that two founders do not meet again and again.
+	// backoffRounds bounds the random pause after an attempt that was given up, so that two founders do not meet again
+	// and again.
 	backoffRounds = 8
 	warnedMax     = 256
 )
 
-func newDiscovery(self Seen, size int, ids identities, newID func() string, rand func() uint64, logf func(string, ...any)) *discovery {
+func newDiscovery(
+	self Seen, size int, ids identities, newID func() string, rand func() uint64, logf func(string, ...any),
+) *discovery {
 	return &discovery{
 		self: self, size: size, ids: ids, newID: newID, rand: rand, logf: logf,
 		seen: map[string]*sighting{}, hearsay: map[string]uint64{}, seeds: map[string]string{},
@@ -104,8 +107,8 @@ func newDiscovery(self Seen, size int, ids identities, newID func() string, rand
 	}
 }
 
-// begin starts a round: seeds are the addresses that the seed list resolves to now, missing the hosts that did not resolve. It
-// returns whom to ask, in a fixed order.
+// begin starts a round: seeds are the addresses that the seed list resolves to now, missing the hosts that did not
+// resolve. It returns whom to ask, in a fixed order.
 func (d *discovery) begin(seeds []string, missing int) []string {
 	d.round++
 	clear(d.seeds)
@@ -282,253 +285,11 @@ func (d *discovery) release(g *place.Genesis, why string) error {
 // listen remembers addresses that others name.
 func (d *discovery) listen(nodes []Seen) {
 	for _, n := range nodes {
-		if n.Incarnation != d.self.Incarnation && n.Address != d.self.Address && (len(d.hearsay) < seenMax || d.hearsay[n.Address] != 0) {
+		own := n.Incarnation == d.self.Incarnation || n.Address == d.self.Address
+		if !own && (len(d.hearsay) < seenMax || d.hearsay[n.Address] != 0) {
 			d.hearsay[n.Address] = d.round
 		}
 	}
-}
-
-// step is what the end of a round asks the shell to do.
-type step struct {
-	join    string // ask the node at this address for a place in its cluster
-	entered bool   // this node is a member
-}
-
-// end decides after the answers of a round.
-func (d *discovery) end() (step, error) {
-	id := d.ids.identity()
-	if id.ClusterID == "" {
-		var err error
-		if id.Pending != nil {
-			err = d.waitFor(id.Pending)
-		} else if join, ok := d.clusterToJoin(); ok {
-			return step{join: join}, nil
-		} else {
-			err = d.found()
-		}
-		if err != nil {
-			return step{}, err
-		}
-	}
-	return step{entered: d.ids.identity().ClusterID != ""}, nil
-}
-
-// waitFor bounds a founder's wait, and makes any other's known.
-func (d *discovery) waitFor(g *place.Genesis) error {
-	if d.since == 0 {
-		d.since = d.round // it was promised before the node started
-	}
-	waited := d.round - d.since
-	switch {
-	case founderOf(g).Incarnation == d.self.Incarnation && waited > offerRounds:
-		return d.release(g, "not all nodes answered")
-	case waited == stuckRounds:
-		d.logf("promise_stuck", "cluster", g.ClusterID, "waits_for", founderOf(g).Name, "at", founderOf(g).Addr,
-			"advice", "start that node; if its disk is gone for good, stop these nodes and remove their data directories: nothing was ever written in this cluster")
-	}
-	return nil
-}
-
-// clusterToJoin returns an address of the cluster that this node sees, another one each time. ok is true, with no
-// address, where it sees several: then it must not found one either.
-func (d *discovery) clusterToJoin() (addr string, ok bool) {
-	var members []*sighting
-	for _, s := range d.fresh() {
-		if s.clusterID == "" {
-			continue
-		}
-		if len(members) > 0 && members[0].clusterID != s.clusterID {
-			d.warn("two_clusters", s.clusterID, "here", members[0].clusterID, "at", members[0].at, "there", s.clusterID, "and_at", s.at,
-				"advice", "the seeds lead to two clusters; name the nodes of one only")
-			return "", true
-		}
-		members = append(members, s)
-	}
-	if len(members) == 0 {
-		return "", false
-	}
-	d.joinTurn++
-	return members[int(d.joinTurn%uint64(len(members)))].at, true
-}
-
-// found proposes a genesis if it is this node's turn to.
-func (d *discovery) found() error {
-	if d.round < d.backoff {
-		return nil
-	}
-	nodes, ok := d.circle()
-	if !ok || len(nodes) < d.size || !d.majority(nodes) {
-		return nil
-	}
-	g, err := newGenesis(d.newID(), nodes)
-	if err != nil {
-		return err
-	}
-	if err := d.ids.promise(g); err != nil {
-		return err
-	}
-	d.since = d.round
-	clear(d.accepted)
-	return d.decide(g) // a cluster of one is founded here and now
-}
-
-// circle returns this node and those who all see one another, have neither cluster nor promise, and agree that this node's
-// name is the lowest. false: it is somebody else's turn, or two nodes have one name.
-func (d *discovery) circle() ([]Seen, bool) {
-	nodes := []Seen{d.self}
-	var in []*sighting
-	for _, s := range d.fresh() {
-		switch {
-		case s.node.Name == d.self.Name:
-			d.warn("name_taken", s.node.Incarnation, "name", s.node.Name, "at", s.at,
-				"advice", "two nodes have the same FASTPACA_NODE_NAME; rename one and remove its empty data directory")
-			return nil, false
-		case s.elsewhere:
-			return nil, false
-		case s.clusterID != "" || s.promised != "":
-			continue
-		case s.node.Name < d.self.Name:
-			return nil, false
-		}
-		if len(nodes) < place.MaxNodes && d.agrees(s, in) {
-			nodes, in = append(nodes, s.node), append(in, s)
-		}
-	}
-	return nodes, true
-}
-
-// agrees: s sees this node and all of in, they see s, and s knows no lower name than this node's.
-func (d *discovery) agrees(s *sighting, in []*sighting) bool {
-	if !sees(s.view, d.self) || len(s.view) > 0 && s.view[0].Name < d.self.Name {
-		return false
-	}
-	for _, o := range in {
-		if o.node.Name == s.node.Name || !sees(s.view, o.node) || !sees(o.view, s.node) {
-			return false
-		}
-	}
-	return true
-}
-
-func sees(view []Seen, n Seen) bool {
-	return slices.ContainsFunc(view, func(v Seen) bool { return v.Incarnation == n.Incarnation })
-}
-
-// majority: more than half of the seed addresses lead to nodes. A host that did not resolve is one address that does not; this
-// node is one that does, listed or not.
-func (d *discovery) majority(nodes []Seen) bool {
-	total, reached, own := len(d.seeds)+d.missing, 0, false
-	for _, inc := range d.seeds {
-		own = own || inc == d.self.Incarnation
-		if slices.ContainsFunc(nodes, func(n Seen) bool { return n.Incarnation == inc }) {
-			reached++
-		}
-	}
-	if !own {
-		total, reached = total+1, reached+1
-	}
-	return 2*reached > total
-}
-
-// foundAlone makes this node a cluster of one: it was given no seeds.
-func (d *discovery) foundAlone() error {
-	if id := d.ids.identity(); id.ClusterID != "" || id.Pending != nil {
-		return nil // a promise outlives the seeds that it came by
-	}
-	g, err := newGenesis(d.newID(), []Seen{d.self})
-	if err != nil {
-		return err
-	}
-	return d.enter(g)
-}
-
-// join begins a join: until joined, this node makes no promises. false: it has a promise or a cluster.
-func (d *discovery) join() (ask, bool) {
-	id := d.ids.identity()
-	if id.ClusterID != "" || id.Pending != nil {
-		return ask{}, false
-	}
-	d.joining = true
-	a := d.question()
-	a.Join = true
-	return a, true
-}
-
-// joined ends a join; w is nil if it failed.
-func (d *discovery) joined(w *welcome) error {
-	d.joining = false
-	if w == nil {
-		return nil
-	}
-	if err := d.ids.enter(w.RaftID, true, w.Genesis); err != nil {
-		return err
-	}
-	d.logf("cluster_joined", "cluster", w.ClusterID, "raft_id", w.RaftID)
-	return nil
-}
-
-// answer serves a question, but for a join, which is the placement group's business.
-func (d *discovery) answer(a *ask) (reply, error) {
-	d.listen([]Seen{a.From})
-	if a.ClusterID == "" {
-		d.listen(a.View)
-	}
-	var accepted bool
-	if a.Offer != nil {
-		var err error
-		if accepted, err = d.offered(a); err != nil {
-			return reply{}, err
-		}
-	}
-	id := d.ids.identity()
-	r := reply{Version: exchangeVersion, From: d.self, ClusterID: id.ClusterID, RaftID: id.RaftID, Accepted: accepted}
-	if id.ClusterID == "" {
-		r.View = d.view()
-		for _, s := range d.fresh() {
-			r.Elsewhere = r.Elsewhere || s.clusterID != ""
-		}
-	}
-	if id.Pending != nil {
-		r.Promised = id.Pending.ClusterID
-	}
-	if a.Promised != "" {
-		r.Verdict = d.verdict(&id, a.Promised)
-	}
-	return r, nil
-}
-
-func (d *discovery) verdict(id *Identity, clusterID string) verdict {
-	switch {
-	case id.ClusterID == clusterID:
-		return verdictGo
-	case id.Pending != nil && id.Pending.ClusterID == clusterID:
-		return verdictWait
-	}
-	return verdictNone
-}
-
-// offered decides about an offer: yes to the first, and to the same again.
-func (d *discovery) offered(a *ask) (bool, error) {
-	g, id := a.Offer, d.ids.identity()
-	own := among(g, d.self.Incarnation)
-	switch {
-	case own == nil || own.Name != d.self.Name || founderOf(g).Incarnation != a.From.Incarnation:
-		return false, nil
-	case id.ClusterID != "":
-		return id.ClusterID == g.ClusterID, nil
-	case id.Pending != nil:
-		return equalGenesis(id.Pending, g), nil
-	case d.joining:
-		return false, nil
-	}
-	for _, s := range d.fresh() {
-		if s.clusterID != "" {
-			return false, nil // there is a cluster to join
-		}
-	}
-	d.since = d.round
-	err := d.ids.promise(g)
-	return err == nil, err
 }
 
 // warn logs once per event and key.

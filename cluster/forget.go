@@ -101,7 +101,8 @@ func listed(ids []byte, id uint64) bool {
 	return false
 }
 
-// serveMembers answers KindMembers: all members of the group's membership, if that is committed and this node leads for sure.
+// serveMembers answers KindMembers: all members of the group's membership, if that is committed and this node leads
+// for sure.
 func (n *Node) serveMembers(req, dst []byte) []byte {
 	m := n.member.Load()
 	if m == nil || len(req) != 4 {

@@ -65,7 +65,8 @@ func (id *Identity) check() error {
 		return nil
 	case id.ClusterID == "" && (id.RaftID != 0 || id.Joined || id.Genesis != nil):
 		return errors.New("it has a raft id or a genesis, but no cluster")
-	case id.ClusterID != "" && (id.RaftID == 0 || id.Genesis == nil || id.Pending != nil || id.Genesis.ClusterID != id.ClusterID):
+	case id.ClusterID == "":
+	case id.RaftID == 0 || id.Genesis == nil || id.Pending != nil || id.Genesis.ClusterID != id.ClusterID:
 		return errors.New("it has a cluster, but its raft id or genesis is missing or another's")
 	}
 	for _, g := range []*place.Genesis{id.Genesis, id.Pending} {
@@ -108,12 +109,14 @@ func (d *Directory) abandon() error {
 
 // enter moves to member.
 func (d *Directory) enter(raftID uint64, joined bool, g *place.Genesis) error {
-	next := d.Identity
-	if next.ClusterID != "" && next.Version == identityVersion {
+	old := &d.Identity
+	if old.ClusterID != "" && old.Version == identityVersion {
 		panic("cluster: a member enters a cluster; mend discovery")
 	}
-	next.Version, next.ClusterID, next.RaftID, next.Joined, next.Genesis, next.Pending = identityVersion, g.ClusterID, raftID, joined, g, nil
-	return d.store(next)
+	return d.store(Identity{
+		Version: identityVersion, Name: old.Name, Incarnation: old.Incarnation,
+		ClusterID: g.ClusterID, RaftID: raftID, Joined: joined, Genesis: g,
+	})
 }
 
 // upgrade makes a directory of version 1 what it always was: a cluster of one whose only node has id 1.

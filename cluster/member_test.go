@@ -326,3 +326,23 @@ func TestStatus(t *testing.T) {
 	require.Len(t, st.Leaders, place.Shards)
 	require.Equal(t, []string{"a", "b", "c"}, st.Leaders[7].Replicas)
 }
+
+// A node that stops right after it was given a place takes it when it is back: its word of it is on disk, the map is not yet.
+func TestJoinSurvivesARestart(t *testing.T) {
+	r := newRig(t)
+	r.found(nil, "a", "b", "c")
+	r.write("k", 30, "a")
+	x := r.listen("x")
+	for range 3 {
+		x.start(r.seeds)
+		r.wait("x has a place", func() bool { return x.ClusterID() != "" })
+		x.stop()
+	}
+	id := x.dir.Identity.RaftID
+	x.start(r.seeds)
+	r.waitReady("x")
+	require.Equal(t, id, x.member.Load().id, "the same place")
+	require.Len(t, r.nodes["a"].Map().Nodes, 4)
+	r.settled("a", 3)
+	r.holds("k", 30, "x")
+}

@@ -11,9 +11,10 @@ import (
 	"fastpaca/shard"
 )
 
-// Every node runs two loops beside its shards. lead does what a leader owes its groups: their membership follows the map, their
-// leadership goes where it is spread evenly. coordinate changes the map, on the node whose turn it is, and keeps house: this
-// node's address, groups that it has left. The second may wait for decisions; the first waits for nothing.
+// Every node runs two loops beside its shards. leads does what a leader owes its groups: their membership follows the
+// map, their leadership goes where it is spread evenly. coordinator changes the map, on the node whose turn it is, and
+// keeps house: this node's address, groups that it has left. The second may wait for decisions; the first waits for
+// nothing.
 //
 // All decisions are place's. Here is only how fast they are carried out.
 
@@ -230,7 +231,8 @@ func waitsForTheDead(st *shard.MemberStatus) bool {
 // advance takes the next step for group g, of which l.st is the status. false: there is none now.
 func (l *leads) advance(g uint32, pm *place.Map) bool {
 	step, ok := place.NextConf(g, pm, &place.MemberView{
-		Self: l.m.id, Conf: l.st.Conf, ConfCommitted: l.st.ConfCommitted, Commit: l.st.Commit, Transferee: l.st.Transferee, Peers: l.st.Peers,
+		Self: l.m.id, Conf: l.st.Conf, ConfCommitted: l.st.ConfCommitted, Commit: l.st.Commit,
+		Transferee: l.st.Transferee, Peers: l.st.Peers,
 	})
 	if !ok {
 		return false
@@ -245,10 +247,12 @@ func (l *leads) advance(g uint32, pm *place.Map) bool {
 	switch {
 	case err == nil:
 		l.n.moves.steps.Add(1)
-	case errors.As(err, &elsewhere), errors.Is(err, raft.ErrConfPending), errors.Is(err, raft.ErrTransferring), errors.Is(err, shard.ErrClosed):
+	case errors.As(err, &elsewhere), errors.Is(err, raft.ErrConfPending), errors.Is(err, raft.ErrTransferring),
+		errors.Is(err, shard.ErrClosed):
 		return false // as good as later
 	default:
-		l.n.opt.Logf("group_membership_failed", "group", g, "step", step.Why, "was", l.st.Conf.String(), "wanted", pm.Set(g), "error", err.Error())
+		l.n.opt.Logf("group_membership_failed", "group", g, "step", step.Why, "was", l.st.Conf.String(),
+			"wanted", pm.Set(g), "error", err.Error())
 	}
 	return err == nil
 }

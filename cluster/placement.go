@@ -7,8 +7,8 @@ import (
 	"fastpaca/shard"
 )
 
-// machine is the state machine of the placement group: the map, and a picture of it for everybody else. Apply and Load are called
-// by one goroutine at a time (shard.Placement); picture by any.
+// machine is the state machine of the placement group: the map, and a picture of it for everybody else. Apply and Load
+// are called by one goroutine at a time (shard.Placement); picture by any.
 type machine struct {
 	m       *place.Map
 	shown   atomic.Pointer[place.Map] // immutable

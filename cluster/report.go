@@ -158,7 +158,8 @@ func (r *reports) add(from uint64, b []byte) error {
 		}
 		g := groupReport{
 			leader: from, mapVersion: version, settled: b[2]&reportSettled != 0,
-			term: binary.LittleEndian.Uint64(b[3:]), commit: binary.LittleEndian.Uint64(b[11:]), applied: binary.LittleEndian.Uint64(b[19:]),
+			term: binary.LittleEndian.Uint64(b[3:]), commit: binary.LittleEndian.Uint64(b[11:]),
+			applied: binary.LittleEndian.Uint64(b[19:]),
 		}
 		for i := range int(b[27]) {
 			x := b[28+i*reportMemberSize:]

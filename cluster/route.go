@@ -162,6 +162,9 @@ func (n *Node) Stream(id []byte) (*shard.Context, shard.Code) {
 	if _, code := m.store.Replica(id); code == shard.CodeUnavailable {
 		return nil, shard.CodeNotLeader
 	}
+	if leader, _ := m.store.Leader(group); leader == 0 && !wanted(m.machine.picture(), group, m.id) {
+		return nil, shard.CodeNotLeader // what is left of a replica that has moved away
+	}
 	deadline := n.opt.Now().Add(forwardWait)
 	index, code := n.barrier(m, group, deadline)
 	if code != shard.CodeOK {

@@ -18,7 +18,9 @@ const addressesMax = 256
 // It is asked anew in each round: names of containers and pods change their addresses. Where a name has IPv4 and IPv6
 // addresses, only the former count: both would lead to the same nodes, or, as with localhost, one of them to nobody,
 // and then no majority of the addresses would ever answer.
-func resolveSeeds(ctx context.Context, seeds []string, resolve func(context.Context, string) ([]string, error)) (addrs []string, missing int) {
+func resolveSeeds(
+	ctx context.Context, seeds []string, resolve func(context.Context, string) ([]string, error),
+) (addrs []string, missing int) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	for _, seed := range seeds {

@@ -8,9 +8,9 @@ import (
 	"fastpaca/cluster/place"
 )
 
-// AppendStatus is httpd.Router: it appends the JSON of GET /v1/cluster to dst, as this node sees the cluster and the leaders
-// report on their groups. It asks them, so it takes a round trip, or callWait where one does not answer. httpd.Router says what
-// each member means.
+// AppendStatus is httpd.Router: it appends the JSON of GET /v1/cluster to dst, as this node sees the cluster and the
+// leaders report on their groups. It asks them, so it takes a round trip, or callWait where one does not answer.
+// httpd.Router says what each member means.
 func (n *Node) AppendStatus(dst []byte) []byte {
 	ready, reason := n.Ready()
 	dst = appendName(append(dst, `{"node":`...), n.self.Name)

@@ -29,6 +29,14 @@ func (n *Node) AppendHistory(dst, id []byte, from, to uint64, maxBytes int) ([]b
 	return dst, from, nil
 }
 
+// List appends contexts of one shard in the order of their creation; see shard.Node.
+func (n *Node) List(group, from uint32, limit int, dst []*shard.Context) ([]*shard.Context, bool, shard.Code) {
+	if s := n.Shard(); s != nil {
+		return s.List(group, from, limit, dst)
+	}
+	return dst, false, shard.CodeUnavailable
+}
+
 // Context returns the live context for streaming, linearizably; see shard.Node.
 func (n *Node) Context(id []byte) (*shard.Context, shard.Code) {
 	if s := n.Shard(); s != nil {
