@@ -68,7 +68,7 @@ func (g *Group) sendDurable(m Message) {
 	if n := d.held.len(); n > 0 && m.Type == MsgAppendResp && !m.Reject {
 		h := d.held.at(n - 1)
 		if h.seq == need && h.m.Type == MsgAppendResp && !h.m.Reject && h.m.To == m.To && h.m.Term == m.Term {
-			h.m.Index = max(h.m.Index, m.Index)
+			h.m.Index, h.m.Damaged = max(h.m.Index, m.Index), m.Damaged
 			return
 		}
 	}
@@ -101,6 +101,7 @@ func (g *Group) Persisted(m Mark) {
 	for n < d.held.len() && d.held.at(n).seq <= m.Seq {
 		// What was promised to an older term is of no use to anybody any more.
 		if h := d.held.at(n); h.m.Term == g.term {
+			h.m.Damaged = h.m.Damaged && g.damaged // it may just have healed
 			g.msgs = append(g.msgs, h.m)
 		}
 		n++

@@ -20,8 +20,8 @@ const (
 	MsgAppend MessageType = 5
 	// MsgAppendResp: the log up to Index equals the leader's and is durable. With Reject: there is no
 	// (Index, LogTerm of the append) here; Hint and LogTerm are the place to go on (see rejectAppend),
-	// Commit is the follower's. Damaged: forget what I acknowledged before. An answer to a message of an old term has
-	// nothing but the newer Term and Reject.
+	// Commit is the follower's. Damaged: it neither votes nor campaigns; with Reject, too: forget what I acknowledged
+	// before. An answer to a message of an old term has nothing but the newer Term and Reject.
 	MsgAppendResp MessageType = 6
 	// MsgHeartbeat: Commit is at most what the follower has acknowledged. Round: the newest read
 	// round the leader wants confirmed, 0 none.

@@ -32,6 +32,7 @@ type progress struct {
 	fetching bool // the shell is asked for entries that left memory
 	due      bool // something must be sent, even if it is an append without entries
 	active   bool // heard of since the last check-quorum
+	damaged  bool // says of itself that it neither votes nor campaigns
 	recheck  bool // the next sign of life may show that what is on its way was lost
 	vote     int8 // in the current election: 1 yes, -1 no, 0 nothing yet
 
@@ -55,7 +56,7 @@ type inflight struct {
 func (p *progress) restart(last uint64) {
 	p.become(stateProbe)
 	p.match, p.next = 0, last+1
-	p.due, p.active, p.recheck, p.vote = false, false, false, 0
+	p.due, p.active, p.damaged, p.recheck, p.vote = false, false, false, false, 0
 	p.sentCommit, p.round = 0, 0
 	p.tail, p.tailTerm = 0, 0
 }

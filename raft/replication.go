@@ -227,7 +227,7 @@ func (g *Group) handleAppend(m *Message) {
 	}
 	g.matched(end)
 	g.commitTo(min(m.Commit, end))
-	g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: end})
+	g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: end, Damaged: g.damaged})
 }
 
 // rejectAppend says where to go on: the newest place that may agree with a leader that has a term of
@@ -285,7 +285,7 @@ func (g *Group) handleAppendResp(m *Message) error {
 	if !m.Reject && m.Index > g.log.last() {
 		return fmt.Errorf("%w: group %d: %d acknowledges entry %d, the log ends at %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Index, g.log.last())
 	}
-	p.active = true
+	p.active, p.damaged = true, m.Damaged
 	if m.Reject {
 		g.handleReject(p, m)
 		return nil
@@ -350,7 +350,7 @@ func (g *Group) handleHeartbeatResp(m *Message) error {
 	if m.Round > g.reads.sent {
 		return fmt.Errorf("%w: group %d: %d confirms read round %d, the newest is %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Round, g.reads.sent)
 	}
-	p.active = true
+	p.active, p.damaged = true, m.Damaged
 	// Whatever was on its way may be lost. An append, if only an empty one, shows where we stand;
 	// once per heartbeat period, not for every read round.
 	if p.recheck && (p.match < g.log.last() || p.state == stateProbe || m.Damaged) {

@@ -28,13 +28,13 @@ func (g *Group) handleSnapshot(m *Message) {
 	s, l := m.Snapshot, &g.log
 	switch {
 	case s.Index <= l.commit:
-		g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: l.commit})
+		g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: l.commit, Damaged: g.damaged})
 		return
 	case l.matches(s.Index, s.Term):
 		// The log has all of it (log matching, paper 5.3): only the commit index is news.
 		g.matched(s.Index)
 		g.commitTo(s.Index)
-		g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: s.Index})
+		g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: s.Index, Damaged: g.damaged})
 		return
 	}
 	// Submissions on their way vouch for nothing beyond what is committed: the rest is replaced.
@@ -48,5 +48,5 @@ func (g *Group) handleSnapshot(m *Message) {
 	g.healAt = 0
 	g.toInstall = &SnapshotMeta{Index: s.Index, Term: s.Term, Conf: s.Conf.Clone()}
 	g.matched(s.Index)
-	g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: s.Index})
+	g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: s.Index, Damaged: g.damaged})
 }

@@ -67,6 +67,7 @@ type PeerStatus struct {
 	State         string // probe, replicate, snapshot
 	Learner       bool
 	Active        bool // heard of in the current election period
+	Damaged       bool // neither votes nor campaigns before it has its log again: not to be made a voter
 	Inflight      int  // appends on their way
 	InflightBytes int
 	Snapshot      uint64 // index of the snapshot on its way, 0 none
@@ -80,7 +81,7 @@ func (g *Group) Peers(dst []PeerStatus) []PeerStatus {
 	for i := range g.peers {
 		p := &g.peers[i]
 		dst = append(dst, PeerStatus{
-			ID: p.id, Match: p.match, Next: p.next, State: p.state.String(), Learner: !g.conf().Voter(p.id), Active: p.active,
+			ID: p.id, Match: p.match, Next: p.next, State: p.state.String(), Learner: !g.conf().Voter(p.id), Active: p.active, Damaged: p.damaged,
 			Inflight: p.inflight.len(), InflightBytes: p.bytes, Snapshot: p.pendingSnapshot,
 		})
 	}

@@ -103,9 +103,11 @@ func (v *MemberView) ready(voters []uint64) bool {
 	return alive > len(voters)/2
 }
 
-// caughtUp: Match 0 is a learner of which nothing is known yet, also where the log is short.
+// caughtUp: Match 0 is a learner of which nothing is known yet, also where the log is short. One that is damaged, because
+// it has forgotten the group since it was a member before, does not vote yet, however close it is: were it one of two, the
+// other one could never lead without it, nor bring it the rest.
 func (v *MemberView) caughtUp(p *raft.PeerStatus) bool {
-	return p.Active && p.Match > 0 && p.Match+CatchUpEntries >= v.Commit
+	return p.Active && !p.Damaged && p.Match > 0 && p.Match+CatchUpEntries >= v.Commit
 }
 
 // successor is the voter in voters that has most of the log, 0 if none is alive and close.
