@@ -91,7 +91,11 @@ func (n *Node) openSnapshot(path string) (meta raft.SnapshotMeta, size int64, r 
 	s := &snapshotStream{Reader: io.MultiReader(bytes.NewReader(head), io.NewSectionReader(f, 0, size)), closers: []io.Closer{f}}
 	total := int64(len(head)) + size
 	if info.Shard != PlacementGroup {
-		h := n.history.Transfer(info.Shard)
+		h, err := n.history.Transfer(info.Shard)
+		if err != nil {
+			_ = f.Close() // read only
+			return meta, 0, nil, err
+		}
 		s.Reader, s.closers = io.MultiReader(s.Reader, h), append(s.closers, h)
 		total += h.Size()
 	}

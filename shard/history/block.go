@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"math"
 	"sort"
 
 	"github.com/klauspost/compress/zstd"
@@ -111,6 +112,9 @@ func parseBlock(b, room []byte, dec *zstd.Decoder) (blk block, _ []byte, problem
 		return blk, room, "lengths of a block"
 	}
 	blk = block{id: b[blockHeader : blockHeader+idLen], first: le.Uint64(b[16:]), count: int(count), raw: int(raw)}
+	if blk.first == 0 || blk.last() < blk.first || blk.last() == math.MaxUint64 {
+		return blk, room, "seqs of a block" // what follows the last is a number, too
+	}
 	payload := b[blockHeader+idLen:]
 	switch codec {
 	case codecRaw:

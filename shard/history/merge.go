@@ -59,20 +59,29 @@ func (s *Store) Merge(shard uint32) (worked bool, err error) {
 	sf := &s.shards[shard]
 	sf.writing.Lock()
 	defer sf.writing.Unlock()
-	i, j := pick(sf.files)
+	files, err := sf.list()
+	if err != nil {
+		return false, err
+	}
+	i, j := pick(files)
 	if i == j {
 		return false, nil
 	}
-	parts := sf.files[i:j]
+	parts := files[i:j]
 	merged, err := s.merge(shard, parts)
 	if err != nil {
 		return false, fmt.Errorf("merging the history of shard %d: %w", shard, err)
 	}
 	s.stats.merged.Add(uint64(merged.size))
-	s.count(merged, 1)
 	sf.mu.Lock()
-	sf.files = slices.Concat(sf.files[:i], []*file{merged}, sf.files[j:])
+	if sf.closed {
+		sf.mu.Unlock()
+		merged.release()
+		return false, ErrClosed // the next start finds it, and removes the parts
+	}
+	sf.files = slices.Concat(files[:i], []*file{merged}, files[j:])
 	sf.mu.Unlock()
+	s.count(merged, 1)
 	// The merged file's name is durable, so that the parts may go. A crash in between leaves parts, which the next
 	// start removes. Readers that had the old list are done: the swap waited for them.
 	for _, h := range parts {

@@ -9,6 +9,9 @@ func (s *Store) Append(dst []byte, shard uint32, id string, from, to uint64, max
 	defer s.rooms.Put(r)
 	sf.mu.RLock()
 	defer sf.mu.RUnlock()
+	if sf.closed {
+		return dst, from, ErrClosed
+	}
 	began := len(dst)
 	for next = from; next <= to; {
 		e, h, err := sf.find(id, next, r)

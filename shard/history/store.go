@@ -37,8 +37,9 @@ type Store struct {
 // mu guards the list against the swap of files, not against their content, which never changes: readers hold it for the
 // time of one page, so that a file is not closed under their hands.
 type shardFiles struct {
-	mu    sync.RWMutex
-	files []*file // by generation, without a gap, none covering another
+	mu     sync.RWMutex
+	files  []*file // by generation, without a gap, none covering another
+	closed bool
 
 	writing sync.Mutex // one writer or merge at a time
 }
@@ -158,7 +159,8 @@ func (s *Store) settle(sf *shardFiles) error {
 		if n := len(kept); n > 0 {
 			next = kept[n-1].to + 1
 		}
-		if h.from != next {
+		// It may begin before: a merge that failed behind the name of its file left that, and another took some of its parts.
+		if h.from > next {
 			return fmt.Errorf("history of shard %d: generations %d to %d are missing before %s: restore the files from a backup or a replica",
 				h.shard, next, h.from-1, h.path)
 		}
@@ -185,19 +187,22 @@ func (s *Store) count(h *file, sign int64) {
 	s.stats.messages.Add(sign * int64(h.foot.messages))
 }
 
-// Close releases all files. No other call may be under way.
+// ErrClosed answers what came after Close.
+var ErrClosed = errors.New("history: the store is closed")
+
+// Close releases all files. Calls may be under way: connections read, send and add history until they end. What they have
+// begun to read they may read to its end; what they add is durable, or ErrClosed. The decoder is not closed under their
+// hands: without a stream it has no goroutine, only memory.
 func (s *Store) Close() {
 	for i := range s.shards {
-		for _, h := range s.shards[i].files {
+		sf := &s.shards[i]
+		sf.mu.Lock()
+		files := sf.files
+		sf.files, sf.closed = nil, true
+		sf.mu.Unlock()
+		for _, h := range files {
 			h.release()
 		}
-		s.shards[i].files = nil
-	}
-	if s.enc != nil {
-		_ = s.enc.Close()
-	}
-	if s.dec != nil {
-		s.dec.Close()
 	}
 }
 
@@ -212,9 +217,14 @@ type Writer struct {
 func (s *Store) Writer(shard uint32) (*Writer, error) {
 	sf := &s.shards[shard]
 	sf.writing.Lock()
+	files, err := sf.list()
+	if err != nil {
+		sf.writing.Unlock()
+		return nil, err
+	}
 	gen := uint64(1)
-	if n := len(sf.files); n > 0 {
-		gen = sf.files[n-1].to + 1
+	if n := len(files); n > 0 {
+		gen = files[n-1].to + 1
 	}
 	w, err := newFileWriter(s.opt.FS, s.opt.Dir, fileName(shard, gen, gen), shard, gen, gen, s.enc)
 	if err != nil {
@@ -241,10 +251,24 @@ func (w *Writer) Commit() error {
 	}
 	w.s.stats.written.Add(uint64(h.size))
 	w.sf.mu.Lock()
+	defer w.sf.mu.Unlock()
+	if w.sf.closed {
+		h.release()
+		return ErrClosed // the next start finds it
+	}
 	w.sf.files = append(slices.Clip(w.sf.files), h)
-	w.sf.mu.Unlock()
 	w.s.count(h, 1)
 	return nil
+}
+
+// list returns the files of now. Whoever holds writing may rely on them, but for Close.
+func (sf *shardFiles) list() ([]*file, error) {
+	sf.mu.RLock()
+	defer sf.mu.RUnlock()
+	if sf.closed {
+		return nil, ErrClosed
+	}
+	return sf.files, nil
 }
 
 // Abort gives the generation up.

@@ -26,11 +26,15 @@ type Transfer struct {
 	ended bool
 }
 
-// Transfer begins to read the history of shard. What is written to it from now on may be missing from the stream.
-func (s *Store) Transfer(shard uint32) *Transfer {
+// Transfer begins to read the history of shard. What is written to it from now on may be missing from the stream. After
+// Close it is ErrClosed, and not a stream without anything in it: a replica would believe that.
+func (s *Store) Transfer(shard uint32) (*Transfer, error) {
 	sf := &s.shards[shard]
 	sf.mu.RLock()
 	defer sf.mu.RUnlock()
+	if sf.closed {
+		return nil, ErrClosed
+	}
 	t := &Transfer{files: slices.Clone(sf.files), size: 4}
 	for _, h := range t.files {
 		h.retain()
@@ -39,7 +43,7 @@ func (s *Store) Transfer(shard uint32) *Transfer {
 		}
 	}
 	t.it = s.iterate(t.files)
-	return t
+	return t, nil
 }
 
 // Size is the length of the whole stream in bytes.
@@ -132,10 +136,15 @@ func (s *Store) receive(w *Writer, r io.Reader) error {
 	}
 }
 
-// has reports whether the shard holds all messages of b. The writer's lock keeps its files as they are.
+// has reports whether the shard holds all messages of b. The writer's lock keeps its files as they are, but for Close.
 func (w *Writer) has(b *block) (bool, error) {
 	r := w.s.rooms.Get().(*rooms)
 	defer w.s.rooms.Put(r)
+	w.sf.mu.RLock()
+	defer w.sf.mu.RUnlock()
+	if w.sf.closed {
+		return false, ErrClosed
+	}
 	for seq := b.first; seq <= b.last(); {
 		e, h, err := w.sf.find(string(b.id), seq, r)
 		if h == nil || err != nil {

@@ -55,7 +55,8 @@ func TestTransfer(t *testing.T) {
 }
 
 func transfer(t testing.TB, s *Store, shard uint32) []byte {
-	tr := s.Transfer(shard)
+	tr, err := s.Transfer(shard)
+	require.NoError(t, err)
 	b, err := io.ReadAll(tr)
 	require.NoError(t, err)
 	require.EqualValues(t, len(b), tr.Size())
