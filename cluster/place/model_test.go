@@ -168,7 +168,7 @@ func (g *group) learn(r *rand.Rand, live func(uint64) bool, p float64) {
 // TestNextConfConverges: from any membership, by way of any changes of the map in the middle, a group comes to what
 // the map wants once its nodes are alive; never by a change that raft refuses, never by one that costs its quorum.
 func TestNextConfConverges(t *testing.T) {
-	for seed := range uint64(2000) {
+	for seed := range uint64(1000) {
 		r := random(seed)
 		pick := func(n int) (set []uint64) {
 			for len(set) < n {
@@ -345,7 +345,7 @@ func (c *cluster) event() {
 // through what the coordinator and the leaders do, and in the end everything is where the map wants it, evenly,
 // after a number of moves that shows that nothing went to and fro.
 func TestClusterConverges(t *testing.T) {
-	seeds := uint64(60)
+	seeds := uint64(40)
 	if testing.Short() || raceDetector {
 		seeds = 6
 	}

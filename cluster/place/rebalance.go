@@ -16,8 +16,8 @@ type Move struct {
 //
 //   - a draining node leaves a set at once: for a spare (an active live node outside), or without one where
 //     nobody can take its place;
-//   - a dead node (graceOver: not seen for the grace time) leaves where a spare exists, never without one:
-//     it may come back, and a set of two tolerates no more than a set of three with one dead;
+//   - a dead node (graceOver: not seen for the grace time) leaves where a spare exists, not without one (but see
+//     replace): it may come back, and a set of two tolerates no more than a set of three with one dead;
 //   - a set with fewer members than it should have (three, or the number of active nodes) takes what spares there are;
 //   - replicas move from the fullest to the emptiest live node, where all members of the set live.
 //
@@ -60,6 +60,9 @@ type plan struct {
 	active []uint64 // ids of all active nodes
 	spares []uint64 // those that live: who may be given replicas
 	loads  *loads   // of spares
+
+	draining bool // some node is
+
 	sets   [Shards][]uint64
 	voters []uint64
 
@@ -72,11 +75,14 @@ type plan struct {
 func newPlan(m *Map, live, graceOver func(uint64) bool, settled func(uint32) bool) *plan {
 	p := &plan{m: m, live: live, graceOver: graceOver, settled: settled, sets: m.Replicas, voters: m.Voters}
 	for i := range m.Nodes {
-		if n := &m.Nodes[i]; n.State == Active {
-			p.active = append(p.active, n.ID)
-			if live(n.ID) {
-				p.spares = append(p.spares, n.ID)
-			}
+		n := &m.Nodes[i]
+		p.draining = p.draining || n.State == Draining
+		if n.State != Active {
+			continue
+		}
+		p.active = append(p.active, n.ID)
+		if live(n.ID) {
+			p.spares = append(p.spares, n.ID)
 		}
 	}
 	p.loads = newLoads(p.spares)
@@ -203,7 +209,15 @@ func (p *plan) replace(group uint32, set []uint64, victim uint64, why string) {
 		p.change(group, with(set, victim, spares[0]), why)
 		return
 	}
-	if !p.leaving(victim) || len(set) == 1 {
+	if !p.leaving(victim) {
+		// A dead node stays, but for one case: a group on its way away from a draining node waits for it, who died
+		// before it had the log. The others of the set are enough, and the drain comes to its end.
+		if p.draining && !p.settled(group) && len(set) > 2 && !slices.ContainsFunc(set, p.leaving) {
+			p.change(group, with(set, victim, 0), "drain")
+		}
+		return
+	}
+	if len(set) == 1 {
 		return
 	}
 	for _, id := range p.active {

@@ -262,3 +262,29 @@ func TestSpreadLeavesTheTroubledAlone(t *testing.T) {
 		}
 	}
 }
+
+// A node drains, its successor dies before it has the log, and there is no other: the drain must not wait for the dead.
+func TestDrainDoesNotWaitForADeadSuccessor(t *testing.T) {
+	m := genesis(t, 4).Map()
+	m.Replicas[0] = []uint64{2, 3, 4} // and its members are still 1, 3 and 4
+	applied(t, m, &Drain{1})
+	late := func(id uint64) bool { return id == 2 }
+	settled := func(g uint32) bool { return g != 0 }
+	find := func(moves []Move) []uint64 {
+		for _, mv := range moves {
+			if mv.Group == 0 {
+				return mv.To
+			}
+		}
+		return nil
+	}
+	if to := find(Rebalance(m, but(2), none, settled, 1000)); to != nil {
+		t.Errorf("within its grace time: %v", to)
+	}
+	if to := find(Rebalance(m, but(2), late, settled, 1000)); !slices.Equal(to, []uint64{3, 4}) {
+		t.Errorf("after it: %v", to)
+	}
+	if to := find(Rebalance(m, but(2), late, nil, 1000)); to != nil {
+		t.Errorf("where it has the log: %v", to)
+	}
+}
