@@ -56,7 +56,7 @@ const (
 	// pollEvery is how often Waiting is looked at between flushes.
 	pollEvery = 50 * time.Millisecond
 	// backoffMin and backoffMax bound the wait after a failure; the later one also how long a store that is back waits for us.
-	backoffMin, backoffMax = 500 * time.Millisecond, 15 * time.Second
+	backoffMin, backoffMax = 500 * time.Millisecond, 5 * time.Second
 	// ackParallel is how many acknowledgements are under way at a time: they share the log's fsyncs.
 	ackParallel = 64
 	// stuckMax bounds the contexts that are left out because the store refuses them. With more of them the store is not ours.

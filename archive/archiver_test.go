@@ -413,9 +413,9 @@ func TestWhenItFlushes(t *testing.T) {
 			got = append(got, d)
 		}
 	}
-	want := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
+	want := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}
 	for i, d := range got {
-		if w := append(slices.Clone(want), 15*time.Second)[min(i, len(want))]; d != w {
+		if w := append(slices.Clone(want), 5*time.Second)[min(i, len(want))]; d != w {
 			t.Errorf("wait %d is %v, want %v", i, d, w)
 		}
 	}
