@@ -49,8 +49,8 @@ var (
 	errOverloaded     = &apiError{503, "overloaded", "1"}
 )
 
-// outcomes maps what a shard answers to an error and its sentence. CodeOK and CodeConflict, whose
-// message names versions, are not in it.
+// outcomes maps what a shard answers to an error and its sentence. CodeOK, and CodeConflict and CodeSeqConflict, whose
+// messages name versions and seqs, are not in it.
 var outcomes = map[shard.Code]struct {
 	err     *apiError
 	message string
@@ -86,7 +86,7 @@ func writeConflict(ctx *fasthttp.RequestCtx, guard, current uint64) {
 	endBody(ctx, append(dst, '}'))
 }
 
-// writeOutcome answers a code of the shard's other than CodeOK and CodeConflict.
+// writeOutcome answers a code of the shard's other than CodeOK, CodeConflict and CodeSeqConflict.
 func writeOutcome(ctx *fasthttp.RequestCtx, c shard.Code) {
 	o, ok := outcomes[c]
 	if !ok {

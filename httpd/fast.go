@@ -50,16 +50,22 @@ func (s *Server) newFast() *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		Logger:                       s.log,
 	}
-	if s.auth != nil {
+	fast.HeaderReceived = func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 		// Whoever has no key cannot make the node read a body either.
-		fast.HeaderReceived = func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			if s.authorized(h) || !isAPI(h.RequestURI()) {
-				return fasthttp.RequestConfig{}
-			}
+		if s.auth != nil && isAPI(h.RequestURI()) && !s.authorized(h) {
 			return fasthttp.RequestConfig{MaxRequestBodySize: 1}
 		}
+		return fasthttp.RequestConfig{MaxRequestBodySize: s.maxBody(h)}
 	}
 	return fast
+}
+
+// maxBody bounds the body of a request.
+func (s *Server) maxBody(h *fasthttp.RequestHeader) int {
+	if bytes.Contains(h.RequestURI(), importQuery) {
+		return s.cfg.MaxBodyBytes + importSlack
+	}
+	return s.cfg.MaxBodyBytes
 }
 
 // handleBroken answers what fasthttp could not read as a request. The connection is closed afterwards.
@@ -132,7 +138,7 @@ func (s *Server) handleExpect(ctx *fasthttp.RequestCtx) int {
 	case s.auth != nil && isAPI(h.RequestURI()) && !s.authorized(h):
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 		e, message = errUnauthorized, unauthorizedMessage
-	case h.ContentLength() <= s.cfg.MaxBodyBytes:
+	case h.ContentLength() <= s.maxBody(h):
 		return fasthttp.StatusContinue
 	}
 	linger(ctx)

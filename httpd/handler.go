@@ -156,6 +156,8 @@ func (s *Server) handler(r route, method []byte) handlerFunc {
 
 func getHandler(r route) handlerFunc {
 	switch r {
+	case routeContexts:
+		return (*Server).serveContexts
 	case routeContext:
 		return (*Server).serveContext
 	case routeMessages:

@@ -18,6 +18,7 @@ func TestAnswersAreDocumented(t *testing.T) {
 	jsonHead := http.Header{"Content-Type": {"application/json"}}
 	keyed := http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {"k"}}
 	msg := `{"role":"user","parts":[{"type":"text","text":"hi"}],"own":1}`
+	own := `{"seq":5,"role":"user","parts":[{"type":"text","text":"hi"}],"inserted_at":"2025-01-24T12:00:15.120Z"}`
 	seen := map[string]bool{}
 	for _, c := range []struct {
 		method, path, body string
@@ -33,6 +34,11 @@ func TestAnswersAreDocumented(t *testing.T) {
 		{"POST", "/v1/contexts/c", `{}`, jsonHead, 405},
 		{"GET", "/v1/contexts/c", ``, nil, 200},
 		{"GET", "/v1/contexts/none", ``, nil, 404},
+		{"GET", "/v1/contexts", ``, nil, 200},
+		{"GET", "/v1/contexts?limit=1", ``, nil, 200},
+		{"GET", "/v1/contexts?limit=0", ``, nil, 400},
+		{"GET", "/v1/contexts?cursor=x", ``, nil, 400},
+		{"POST", "/v1/contexts", `{}`, jsonHead, 405},
 		{"PATCH", "/v1/contexts/c/metadata", `{"metadata":{"a":null,"b":2}}`, jsonHead, 200},
 		{"PATCH", "/v1/contexts/c/metadata", `{}`, jsonHead, 400},
 		{"POST", "/v1/contexts/c/messages", `{"message":` + msg + `}`, jsonHead, 201},
@@ -42,6 +48,10 @@ func TestAnswersAreDocumented(t *testing.T) {
 		{"POST", "/v1/contexts/c/messages", `{"messages":[` + msg + `,` + msg + `]}`, jsonHead, 201},
 		{"POST", "/v1/contexts/c/messages", `{"message":` + msg + `,"if_version":77}`, jsonHead, 409},
 		{"POST", "/v1/contexts/c/messages", `{"message":{}}`, jsonHead, 400},
+		{"POST", "/v1/contexts/c/messages?import=true", `{"message":` + own + `}`, jsonHead, 201},
+		{"POST", "/v1/contexts/c/messages?import=true", `{"message":` + own + `}`, jsonHead, 409},
+		{"POST", "/v1/contexts/c/messages?import=true", `{"message":` + msg + `}`, jsonHead, 400},
+		{"POST", "/v1/contexts/c/messages?import=perhaps", `{"message":` + own + `}`, jsonHead, 400},
 		{"GET", "/v1/contexts/c/messages", ``, nil, 200},
 		{"GET", "/v1/contexts/c/messages?from_seq=1&limit=1", ``, nil, 200},
 		{"GET", "/v1/contexts/c/messages?limit=x", ``, nil, 400},
@@ -86,7 +96,7 @@ func TestAnswersAreDocumented(t *testing.T) {
 	require.Equal(t, string(openapiJSON), body)
 	_, _, text := s.get(t, "/metrics", nil)
 	f := parseMetrics(t, text)
-	require.Equal(t, 4.0, f["fastpaca_messages_append_total"].samples[`fastpaca_messages_append_total{role="user",source="server"}`])
+	require.Equal(t, 5.0, f["fastpaca_messages_append_total"].samples[`fastpaca_messages_append_total{role="user",source="server"}`])
 	require.Contains(t, f["fastpaca_http_requests_total"].samples, `fastpaca_http_requests_total{route="/v1/contexts/{id}",code="201"}`)
 	require.Greater(t, f["fastpaca_http_sent_bytes_total"].samples["fastpaca_http_sent_bytes_total"], 1000.0)
 }

@@ -42,6 +42,9 @@ type parser struct {
 	batch        bool // the body had "messages", so the answer has "results"
 	hasIfVersion bool
 	ifVersion    uint64
+
+	importing bool   // the messages bring their own seq and inserted_at
+	firstSeq  uint64 // that the first one brought
 }
 
 // message is one parsed message.
@@ -53,6 +56,8 @@ type message struct {
 	tokens  uint32
 	role    span // raw string, in body
 	aux     span // in parser.aux
+
+	insertedMs int64 // with shard.FlagInserted
 }
 
 // span is a range of bytes. Bodies are far below 4 GiB: their limit is an int read from a flag, and
@@ -88,6 +93,7 @@ func (p *parser) begin(body []byte) {
 	p.body = body
 	p.messages, p.fields, p.aux = p.messages[:0], p.fields[:0], p.aux[:0]
 	p.batch, p.hasIfVersion, p.ifVersion = false, false, 0
+	p.importing, p.firstSeq = false, 0
 }
 
 // parseAppend parses the body of POST messages.
@@ -275,6 +281,7 @@ func (p *parser) guard(m *jsonscan.Members, api *apiError) *requestError {
 // encode appends what was parsed as a command that begin, shard.BeginAppend or shard.BeginCompact, opens.
 func (p *parser) encode(dst []byte, begin func([]byte, shard.AppendHeader) []byte, h shard.AppendHeader) []byte {
 	h.HasIfVersion, h.IfVersion, h.Count = p.hasIfVersion, p.ifVersion, len(p.messages)
+	h.HasFirstSeq, h.FirstSeq = p.importing, p.firstSeq
 	dst = begin(dst, h)
 	for i := range p.messages {
 		m := &p.messages[i]
@@ -284,6 +291,7 @@ func (p *parser) encode(dst []byte, begin func([]byte, shard.AppendHeader) []byt
 		}
 		dst = shard.AppendMessage(dst, &shard.Message{
 			Fields: m.fields.of(text), Tokens: m.tokens, Flags: m.flags, Aux: m.aux.of(p.aux),
+			InsertedMs: m.insertedMs,
 		})
 	}
 	return dst

@@ -18,7 +18,7 @@ type part struct {
 }
 
 // message parses one message and adds it to p.messages. Members that only the server may set (seq,
-// inserted_at) are dropped, token_count is taken out, and everything else is kept as sent: as one run of
+// inserted_at) are dropped, or taken in if it is imported, token_count is taken out, and everything else is kept as sent: as one run of
 // the body where nothing in the middle was taken out, else copied to p.fields.
 func (p *parser) message(m *jsonscan.Members, at place) *requestError {
 	var (
@@ -35,6 +35,10 @@ func (p *parser) message(m *jsonscan.Members, at place) *requestError {
 		switch name {
 		case memberRole, memberParts, memberMetadata, memberTokenCount:
 			if seen.twice(name) {
+				return duplicate(at.api, at.path(name.String()))
+			}
+		case memberSeq, memberInsertedAt:
+			if seen.twice(name) && p.importing {
 				return duplicate(at.api, at.path(name.String()))
 			}
 		}
@@ -58,6 +62,10 @@ func (p *parser) message(m *jsonscan.Members, at place) *requestError {
 			if m.Kind() != '{' {
 				return refuse(at.api, "field "+at.name("metadata")+" must be an object; leave it out if there is none")
 			}
+			if p.importing && addedByServer(m.Value(), seen) {
+				kept = false
+				msg.flags |= shard.FlagNoMetadata
+			}
 		case memberTokenCount:
 			kept = false
 			if v := m.Value(); v != nil {
@@ -69,6 +77,11 @@ func (p *parser) message(m *jsonscan.Members, at place) *requestError {
 			}
 		case memberSeq, memberInsertedAt:
 			kept = false
+			if v := m.Value(); v != nil && p.importing {
+				if err := p.own(name, v, at, &msg); err != nil {
+					return err
+				}
+			}
 		}
 		v := m.Value()
 		if v == nil {
@@ -98,6 +111,12 @@ func (p *parser) message(m *jsonscan.Members, at place) *requestError {
 		return refuse(at.api, "field "+at.name("role")+" is missing; it must be a non-empty string")
 	case !seen.has(memberParts):
 		return refuse(at.api, "field "+at.name("parts")+" is missing; it must be an array of at least one object")
+	}
+	if p.importing {
+		if err := seen.owned(at); err != nil {
+			return err
+		}
+		msg.flags |= shard.FlagInserted
 	}
 
 	msg.fields = run

@@ -10,8 +10,9 @@ import (
 type route uint8
 
 const (
-	routeNone    route = iota
-	routeContext       // the first of those with an id; see forwardable
+	routeNone     route = iota
+	routeContexts       // the first that is forwardable; the only such without an id, it finds its shards by itself
+	routeContext
 	routeMetadata
 	routeMessages
 	routeTail
@@ -36,6 +37,7 @@ var routes = [routeCount]struct {
 	allow string
 }{
 	routeNone:        {"none", ""},
+	routeContexts:    {contextsPath, "GET, HEAD"},
 	routeContext:     {"/v1/contexts/{id}", "GET, HEAD, PUT, DELETE"},
 	routeMetadata:    {"/v1/contexts/{id}/metadata", "PATCH"},
 	routeMessages:    {"/v1/contexts/{id}/messages", "GET, HEAD, POST"},
@@ -57,16 +59,17 @@ var routes = [routeCount]struct {
 // String is the label of the route in metrics and logs.
 func (r route) String() string { return routes[r].label }
 
-// forwardable says whether requests of the route belong to the leader of their context's shard, as one request
-// with one answer. Streams have their own way (stream_open.go).
-func (r route) forwardable() bool { return routeContext <= r && r <= routeCompact }
+// forwardable says whether requests of the route belong to the leader of a shard, that of their context or the one that
+// their cursor points to, as one request with one answer. Streams have their own way (stream_open.go).
+func (r route) forwardable() bool { return routeContexts <= r && r <= routeCompact }
 
 // maxID is the longest context id, in bytes after percent-decoding.
 const maxID = 255
 
 const (
 	apiPrefix      = "/v1/"
-	contextsPrefix = "/v1/contexts/"
+	contextsPath   = "/v1/contexts"
+	contextsPrefix = contextsPath + "/"
 	nodesPrefix    = "/v1/cluster/nodes/"
 )
 
@@ -112,6 +115,8 @@ func match(path []byte) (r route, id []byte) {
 		return routeNone, nil
 	}
 	switch string(path) {
+	case contextsPath:
+		return routeContexts, nil
 	case "/internal/peer":
 		return routePeer, nil
 	case "/health/live":

@@ -58,6 +58,13 @@ func (s *replicaStore) Read(id []byte, v *shard.View) shard.Code {
 	return s.memoryStore.Read(id, v)
 }
 
+func (s *replicaStore) List(group, from uint32, limit int, dst []*shard.Context) ([]*shard.Context, bool, shard.Code) {
+	if !s.leads() {
+		return dst, false, shard.CodeNotLeader
+	}
+	return s.memoryStore.List(group, from, limit, dst)
+}
+
 // testRouter is a Router that knows the leader, unless told otherwise.
 type testRouter struct {
 	cluster *testCluster

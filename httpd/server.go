@@ -37,6 +37,9 @@ type Store interface {
 	// AppendHistory appends messages of a context that have left memory, from .. to, as JSON separated by commas, up to
 	// about maxBytes (at least one, if there is one); next is the first that was not appended. id is not kept.
 	AppendHistory(dst, id []byte, from, to uint64, maxBytes int) (out []byte, next uint64, err error)
+	// List appends contexts of one shard to dst, in the order of their creation, from the one with place from on, at most
+	// limit; more says that others follow. CodeNotLeader where this node does not lead the shard.
+	List(group, from uint32, limit int, dst []*shard.Context) (out []*shard.Context, more bool, code shard.Code)
 	// Context finds a context for a stream.
 	Context(id []byte) (*shard.Context, shard.Code)
 	// Ready says whether all shards can serve, and if not, why, in one snake_case word.

@@ -16,6 +16,7 @@ type memoryStore struct {
 		mu      sync.Mutex
 		machine *shard.Machine
 		index   uint64
+		created []string
 	}
 	now    func() time.Time
 	forced atomic.Int32  // a shard.Code that every request gets instead, unless CodeOK
@@ -48,6 +49,9 @@ func (m *memoryStore) Do(n uint32, r *shard.Request) {
 	if err := s.machine.Apply(s.index, r.Cmd, &r.Result); err != nil {
 		panic(err)
 	}
+	if r.Result.Created {
+		s.created = append(s.created, r.Result.View.ID())
+	}
 }
 
 func (m *memoryStore) Context(id []byte) (*shard.Context, shard.Code) {
@@ -71,6 +75,22 @@ func (m *memoryStore) Read(id []byte, v *shard.View) shard.Code {
 // AppendHistory implements Store: nothing leaves this one's memory.
 func (m *memoryStore) AppendHistory(dst, _ []byte, from, _ uint64, _ int) ([]byte, uint64, error) {
 	return dst, from, nil
+}
+
+// List implements Store. The machine cannot be asked for an order, since that is its loop's alone; that of creation is noted.
+func (m *memoryStore) List(group, from uint32, limit int, dst []*shard.Context) ([]*shard.Context, bool, shard.Code) {
+	if c := shard.Code(m.forced.Load()); c != shard.CodeOK {
+		return dst, false, c
+	}
+	s := &m.shards[group]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := s.created[min(int(from), len(s.created)):]
+	n := min(limit, len(rest))
+	for _, id := range rest[:n] {
+		dst = append(dst, s.machine.Lookup([]byte(id)))
+	}
+	return dst, n < len(rest), shard.CodeOK
 }
 
 func (m *memoryStore) Ready() (bool, string) { return true, "" }

@@ -25,6 +25,8 @@ func (s *Server) do(ctx *fasthttp.RequestCtx, w *work, r *shard.Request) bool {
 		w.notLeader = true
 	case shard.CodeConflict:
 		writeConflict(ctx, r.Result.IfVersion, r.Result.CurrentVersion)
+	case shard.CodeSeqConflict:
+		writeSeqConflict(ctx, w.parser.firstSeq, &r.Result)
 	default:
 		writeOutcome(ctx, r.Result.Code)
 	}
@@ -45,7 +47,17 @@ func (s *Server) serveAppend(ctx *fasthttp.RequestCtx, w *work) {
 		}
 		h.HasKey, h.Key, h.BodyHash = true, hash16(key), hash16(body)
 	}
-	if err := w.parser.parseAppend(body); err != nil {
+	imported, ok := importing(ctx)
+	if !ok {
+		return
+	}
+	var err *requestError
+	if imported {
+		err = w.parser.parseImport(body)
+	} else {
+		err = w.parser.parseAppend(body)
+	}
+	if err != nil {
 		writeError(ctx, err.api, err.message)
 		return
 	}
