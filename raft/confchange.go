@@ -3,6 +3,8 @@ package raft
 import (
 	"fmt"
 	"slices"
+
+	"fastpaca/jepsen/planted"
 )
 
 // Membership changes (thesis chapter 4).
@@ -56,7 +58,7 @@ func (g *Group) ProposeConf(cc ConfChange) (index, term uint64, err error) {
 		return 0, 0, &NotLeaderError{Leader: g.leader}
 	case g.transferee != 0:
 		return 0, 0, ErrTransferring
-	case !g.committedInTerm() || g.confs.at(g.confs.len()-1).Index > g.log.commit:
+	case !g.committedInTerm() && !planted.On(planted.ConfBeforeTermCommit) || g.confs.at(g.confs.len()-1).Index > g.log.commit:
 		return 0, 0, ErrConfPending
 	}
 	next, err := g.conf().next(cc)
@@ -90,7 +92,7 @@ func (c *Conf) next(cc ConfChange) (Conf, error) {
 	case n.Equal(c):
 		return Conf{}, fmt.Errorf("%w: nothing would change", ErrInvalidConf)
 	}
-	if cc.Joint || cc.Stay || votersChanged(c.Voters, n.Voters) > 1 {
+	if cc.Joint || cc.Stay || votersChanged(c.Voters, n.Voters) > 1 && !planted.On(planted.ConfWithoutJoint) {
 		n.Outgoing = slices.Clone(c.Voters)
 		n.AutoLeave = !cc.Stay
 		// A voter of the old half cannot be a learner yet.

@@ -1,5 +1,7 @@
 package raft
 
+import "fastpaca/jepsen/planted"
+
 // Elections: pre-vote (thesis 9.6) and check-quorum (thesis 6.2, last part) are always on. Either
 // alone lets some partial partition go on for ever.
 //
@@ -114,7 +116,7 @@ func (g *Group) askVotes(t MessageType, term uint64) {
 func (g *Group) handleVote(m *Message) {
 	pre := m.Type == MsgPreVote
 	free := g.vote == m.From || g.vote == 0 && g.leader == 0 || pre && m.Term > g.term
-	grant := free && !g.damaged && g.log.upToDate(m.Index, m.LogTerm)
+	grant := free && !g.damaged && (g.log.upToDate(m.Index, m.LogTerm) || planted.On(planted.VoteForAnybody))
 	if pre {
 		// Promises nothing, so it need not wait for the disk.
 		r := Message{Type: MsgPreVoteResp, To: m.From, Reject: !grant}
@@ -129,6 +131,10 @@ func (g *Group) handleVote(m *Message) {
 		if g.vote != m.From {
 			g.setTerm(g.term, m.From)
 		}
+	}
+	if planted.On(planted.VoteBeforeDurable) {
+		g.send(Message{Type: MsgVoteResp, To: m.From, Reject: !grant})
+		return
 	}
 	g.sendDurable(Message{Type: MsgVoteResp, To: m.From, Reject: !grant})
 }

@@ -3,6 +3,8 @@ package raft
 import (
 	"fmt"
 	"slices"
+
+	"fastpaca/jepsen/planted"
 )
 
 // Role of a node in its group.
@@ -88,6 +90,9 @@ func New(cfg Config, st Restored) (*Group, error) {
 	// The term on disk can be older than the snapshot's or the log's where their records came first;
 	// whatever was said in the newer term waited for its record, so nothing was said, and no vote given.
 	g.term, g.vote = st.HardState.Term, st.HardState.Vote
+	if planted.On(planted.VoteForgotten) {
+		g.vote = 0
+	}
 	if t := g.log.lastTerm(); t > g.term {
 		g.term, g.vote = t, 0
 		g.saveState = true

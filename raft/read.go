@@ -1,5 +1,7 @@
 package raft
 
+import "fastpaca/jepsen/planted"
+
 // Linearizable reads (thesis 6.4).
 //
 // A read may be answered from the state at index i if i was at least the commit index when the read
@@ -42,7 +44,7 @@ func (g *Group) ReadIndex() (round uint64, ready bool, err error) {
 	if g.role != Leader {
 		return 0, false, &NotLeaderError{Leader: g.leader}
 	}
-	if g.conf().soleVoter(g.cfg.ID) && g.committedInTerm() {
+	if g.conf().soleVoter(g.cfg.ID) && g.committedInTerm() || planted.On(planted.ReadWithoutRound) {
 		return 0, true, nil
 	}
 	r := &g.reads
@@ -65,7 +67,8 @@ func (g *Group) committedInTerm() bool {
 // later is as good.
 func (g *Group) openRound() {
 	r := &g.reads
-	if g.role != Leader || r.open == 0 || r.pending.len() >= maxRounds || !g.committedInTerm() {
+	if g.role != Leader || r.open == 0 || r.pending.len() >= maxRounds ||
+		!g.committedInTerm() && !planted.On(planted.ReadBeforeTermCommit) {
 		return
 	}
 	r.pending.push(ReadState{Round: r.open, Index: g.log.commit})

@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"fastpaca/jepsen/planted"
+)
 
 // Replication. Invariants:
 //   - a leader only appends to its own log (paper 5.3, leader append-only).
@@ -45,6 +49,9 @@ func (g *Group) appendOwn(kind EntryKind, data []byte) {
 	g.appendEntry(e)
 	if self := g.peer(g.cfg.ID); self != nil {
 		self.next = e.Index + 1
+		if planted.On(planted.LeaderCountsUnsynced) {
+			self.match = e.Index
+		}
 	}
 	g.sendDue = true
 }
@@ -217,7 +224,7 @@ func (g *Group) handleAppend(m *Message) {
 	end := m.Index + uint64(len(m.Entries))
 	for i := range m.Entries {
 		e := &m.Entries[i]
-		if e.Index < l.first || l.matches(e.Index, e.Term) {
+		if e.Index < l.first || l.matches(e.Index, e.Term) || planted.On(planted.SuffixKept) && e.Index <= l.last() {
 			continue // have it
 		}
 		if e.Index <= l.last() {
@@ -226,6 +233,9 @@ func (g *Group) handleAppend(m *Message) {
 		g.appendEntry(*e)
 	}
 	g.matched(end)
+	if planted.On(planted.CommitWithoutLeader) {
+		g.commitTo(end)
+	}
 	g.commitTo(min(m.Commit, end))
 	g.sendDurable(Message{Type: MsgAppendResp, To: m.From, Index: end, Damaged: g.damaged})
 }
@@ -330,7 +340,11 @@ func (g *Group) handleReject(p *progress, m *Message) {
 func (g *Group) heartbeat(round uint64) {
 	for i := range g.peers {
 		if p := &g.peers[i]; p.id != g.cfg.ID {
-			g.send(Message{Type: MsgHeartbeat, To: p.id, Commit: min(p.match, g.log.commit), Round: round})
+			commit := min(p.match, g.log.commit)
+			if planted.On(planted.HeartbeatCommits) {
+				commit = g.log.commit
+			}
+			g.send(Message{Type: MsgHeartbeat, To: p.id, Commit: commit, Round: round})
 		}
 	}
 }
@@ -358,6 +372,10 @@ func (g *Group) handleHeartbeatResp(m *Message) error {
 		p.due = true
 		g.sendDue = true
 	}
+	if planted.On(planted.ReadRoundReused) {
+		p.round = g.reads.sent
+		g.confirmReads()
+	}
 	if m.Round > p.round {
 		p.round = m.Round
 		g.confirmReads()
@@ -367,11 +385,16 @@ func (g *Group) handleHeartbeatResp(m *Message) error {
 
 // maybeCommit moves commit to what a quorum has, if that is of our term.
 func (g *Group) maybeCommit() {
-	index := g.conf().quorumIndex(func(id uint64) uint64 { return g.peer(id).match })
+	index := g.conf().quorumIndex(func(id uint64) uint64 {
+		if c := g.conf(); planted.On(planted.LearnerCounted) && len(c.Learners) > 0 {
+			return max(g.peer(id).match, g.peer(c.Learners[0]).match)
+		}
+		return g.peer(id).match
+	})
 	if index <= g.log.commit {
 		return
 	}
-	if t, ok := g.log.term(index); !ok || t != g.term {
+	if t, ok := g.log.term(index); !ok || t != g.term && !planted.On(planted.CommitOldTerm) {
 		return
 	}
 	for i := g.log.commit + 1; i <= index; i++ {

@@ -3,6 +3,7 @@ package shard
 import (
 	"strconv"
 
+	"fastpaca/jepsen/planted"
 	"fastpaca/ring"
 )
 
@@ -28,7 +29,7 @@ func (m *Machine) admit(ctx *Context, v *ring.View[Ext], res *Result) bool {
 		res.Code = CodeTombstoned
 		return false
 	}
-	if c.has&flagIfVersion != 0 && c.ifVersion != v.Version {
+	if c.has&flagIfVersion != 0 && c.ifVersion != v.Version && !planted.On(planted.GuardIgnored) {
 		res.Code = CodeConflict
 		res.CurrentVersion, res.IfVersion = v.Version, c.ifVersion
 		return false

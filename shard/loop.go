@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"fastpaca/jepsen/planted"
 	"fastpaca/raft"
 	"fastpaca/wal"
 )
@@ -71,13 +72,25 @@ type batchMark struct {
 func newLoop(n *Node) *loop {
 	l := &loop{node: n, box: newMailbox(), clock: n.opt.NowMs, nanos: n.nanos(), done: make(chan struct{})}
 	l.lost = func(x proposal) {
+		if planted.On(planted.LostAnsweredOK) && x.req != nil {
+			x.req.Result.Code = CodeOK
+			x.req.finish()
+			x.req = nil
+		}
 		n.inflight.Add(-int64(x.bytes))
 		if x.req != nil {
 			x.req.fail(n.notLeader())
 		}
 	}
 	l.release = func(bytes int) { n.inflight.Add(-int64(bytes)) }
-	l.late = func(r *Request) { n.stats.timeouts.Add(1); r.fail(CodeTimeout) }
+	l.late = func(r *Request) {
+		n.stats.timeouts.Add(1)
+		if planted.On(planted.UnknownAnsweredLost) {
+			r.fail(CodeUnavailable)
+			return
+		}
+		r.fail(CodeTimeout)
+	}
 	return l
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 
+	"fastpaca/jepsen/planted"
 	"fastpaca/raft"
 	"fastpaca/wal"
 )
@@ -119,6 +120,9 @@ func (l *loop) persist(g *group, rd *raft.Ready) {
 	b := l.current()
 	if rd.StateChanged {
 		g.unsaved++
+		if planted.On(planted.VoteNotPersisted) {
+			rd.HardState.Vote = 0
+		}
 		b.wal.State(g.id, wal.HardState{Term: rd.HardState.Term, Vote: rd.HardState.Vote, Commit: rd.HardState.Commit})
 	}
 	for i := range rd.Entries {

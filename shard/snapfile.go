@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"fastpaca/jepsen/planted"
 	"fastpaca/raft"
 	"fastpaca/wal"
 	"fastpaca/wal/walfs"
@@ -74,7 +75,7 @@ func (n *Node) writeTemp(tmp string, fill func(w io.Writer) error) (size int64, 
 	}
 	w := &fileWriter{file: f}
 	err = fill(w)
-	if err == nil {
+	if err == nil && !planted.On(planted.SnapshotNotSynced) {
 		err = w.sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -101,6 +102,9 @@ func (n *Node) publish(tmp, name string) (fresh bool, err error) {
 	if err != nil {
 		_ = disk.Remove(from)
 		return false, fmt.Errorf("naming snapshot %s: %w", to, err)
+	}
+	if planted.On(planted.SnapshotNameNotSynced) {
+		return fresh, nil
 	}
 	if err := disk.SyncDir(dir); err != nil {
 		err = fmt.Errorf("writing snapshot %s: sync of its directory: %w", to, err)

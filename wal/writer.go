@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"fastpaca/jepsen/planted"
 )
 
 // active is the segment being written, and what is about to be written to it. It belongs to the writer.
@@ -136,7 +138,7 @@ func (w *WAL) commit(job *job) error {
 		if stop == bufferFull {
 			continue
 		}
-		if w.act.unsynced {
+		if w.act.unsynced && !planted.On(planted.AckBeforeSync) {
 			if err := w.sync(); err != nil {
 				return err
 			}

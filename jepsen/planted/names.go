@@ -1,7 +1,7 @@
 package planted
 
 var names = [End]string{
-	None: "none", AckBeforeSync: "ack_before_sync", CutKeepsOldEntries: "cut_keeps_old_entries",
+	None: "none", AckBeforeSync: "ack_before_sync",
 	VoteBeforeDurable: "vote_before_durable", VoteForgotten: "vote_forgotten", VoteForAnybody: "vote_for_anybody",
 	CommitOldTerm: "commit_old_term", SuffixKept: "suffix_kept", CommitWithoutLeader: "commit_without_leader",
 	HeartbeatCommits: "heartbeat_commits", LeaderCountsUnsynced: "leader_counts_unsynced", AckAfterTruncate: "ack_after_truncate",

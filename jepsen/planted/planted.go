@@ -15,8 +15,7 @@ const (
 
 	// wal
 
-	AckBeforeSync      // batches are done when written, not when synced
-	CutKeepsOldEntries // a snapshot that does not match the log leaves what is behind it
+	AckBeforeSync // batches are done when written, not when synced
 
 	// raft
 
