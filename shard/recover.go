@@ -25,6 +25,7 @@ type recovered struct {
 	conf     raft.Conf         // the newest in the log so far, committed or not
 
 	snapIndex, snapTerm  uint64
+	foreign              bool // the log has not got the snapshot's last entry, but another history
 	applied, appliedTerm uint64
 	cut                  uint64 // the log's own word of where it was cut
 
@@ -53,10 +54,17 @@ type recovered struct {
 
 // entry takes the next record of the group's log. Called in log order.
 func (r *recovered) entry(commit uint64, e wal.Entry) {
-	if r.err != nil || e.Index <= r.applied {
-		return // under the snapshot, or a copy-forward of what has been applied
+	if r.err != nil {
+		return
 	}
-	if e.Term < r.appliedTerm {
+	if e.Index <= r.snapIndex {
+		r.underSnapshot(&e)
+		return
+	}
+	if e.Index <= r.applied {
+		return // a copy-forward of what has been applied
+	}
+	if r.foreign || e.Term < r.appliedTerm {
 		return // left over from a log that a snapshot replaced, and the crash came before the WAL heard of it (raft.Restored)
 	}
 	if live := r.tail[r.head:]; len(live) > 0 && e.Index <= live[len(live)-1].Index {
@@ -83,6 +91,17 @@ func (r *recovered) entry(commit uint64, e wal.Entry) {
 		commit = e.Index
 	}
 	r.applyTo(commit)
+}
+
+// underSnapshot takes an entry that the snapshot covers. What the log goes on with belongs to the snapshot's history only if
+// the log has the snapshot's own last entry; terms alone do not tell: behind another one, there may be any that are newer.
+// The log makes the same of it when it is told of the snapshot (wal.Batch.Snapshot), and both must agree on what is left.
+func (r *recovered) underSnapshot(e *wal.Entry) {
+	r.foreign = e.Index < r.snapIndex || e.Term != r.snapTerm
+	if r.head < len(r.tail) && r.applied == r.snapIndex { // written over, and what followed went with it
+		r.tail, r.head, r.owned = r.tail[:0], 0, 0
+		r.newestConf()
+	}
 }
 
 // newestConf finds the membership in force at the end of the log.
