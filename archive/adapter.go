@@ -53,7 +53,7 @@ var (
 	ErrNotReady    = errors.New("the archive is not set up")                 // missing table, database or bucket; newer schema
 	ErrFull        = errors.New("the archive is full")                       // its disk, its quota
 	ErrConflict    = errors.New("the archive holds something else")          // another message under the same context and seq
-	ErrRefused     = errors.New("the archive refuses a row")                 // and will again: somebody has changed the table, or a bug
+	ErrRefused     = errors.New("the archive refuses a row")                 // and will again: the table was changed
 	ErrDamaged     = errors.New("the archive gave back what cannot be ours") // failed checksum, undecodable
 )
 

@@ -89,8 +89,8 @@ func ackedIsStored(t *testing.T, store archive.Store) func(id string, from, to u
 	}
 }
 
-// TestKilledAtEveryStep kills the archiver before and after every Put and every acknowledgement, and starts a new one, as a new
-// leader would: nothing is lost, doubled, or acknowledged before it is stored.
+// TestKilledAtEveryStep kills the archiver before and after every Put and every acknowledgement, and starts a new one,
+// as a new leader would: nothing is lost, doubled, or acknowledged before it is stored.
 func TestKilledAtEveryStep(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func() archive.Store) {
 		const contexts = 4
@@ -502,7 +502,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestBootWithoutStore: the store is away when the node starts, and not set up. The archiver waits for it, sets it up and goes on.
+// TestBootWithoutStore: the store is away when the node starts, and not set up. The archiver waits for it, sets it up
+// and goes on.
 func TestBootWithoutStore(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func() archive.Store) {
 		s := newShards(3)

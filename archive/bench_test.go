@@ -18,9 +18,9 @@ import (
 
 var benchRows = flag.Int("archive.rows", 100_000, "messages that BenchmarkArchiver archives, 100 in each context")
 
-// BenchmarkArchiver archives the backlog of a real node into a real Postgres, checks that every row is there once, in order and
-// byte for byte, and then copies the same rows by a bare pgx CopyFrom into a table with the same columns and indexes. The promise
-// is copy-ratio >= 0.7.
+// BenchmarkArchiver archives the backlog of a real node into a real Postgres, checks that every row is there once, in
+// order and byte for byte, and then copies the same rows by a bare pgx CopyFrom into a table with the same columns and
+// indexes. The promise is copy-ratio >= 0.7.
 //
 //	go test -run '^$' -bench Archiver -benchtime 1x -timeout 30m ./archive -archive.rows 1000000
 func BenchmarkArchiver(b *testing.B) {

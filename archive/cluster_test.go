@@ -138,8 +138,8 @@ func (c *trio) do(id string, encode func(dst []byte) []byte) {
 	}
 }
 
-// TestClusterArchives: leaders change, and nodes lose power, while their archivers are at work. What the cluster serves in the
-// end is what the store holds: nothing skipped, nothing doubled.
+// TestClusterArchives: leaders change, and nodes lose power, while their archivers are at work. What the cluster serves
+// in the end is what the store holds: nothing skipped, nothing doubled.
 func TestClusterArchives(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func() archive.Store) {
 		c := &trio{t: t, open: open, log: &events{}}

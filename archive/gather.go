@@ -49,8 +49,8 @@ type candidate struct {
 	last     uint64
 }
 
-// scan asks the Source what there is to do: the contexts with something to store, in their order, beginning behind the last one
-// of the batch before, no more than a batch can have rows from.
+// scan asks the Source what there is to do: the contexts with something to store, in their order, beginning behind the
+// last one of the batch before, no more than a batch can have rows from.
 func (a *Archiver) scan(now time.Time) []candidate {
 	var (
 		behind, before []candidate // the cursor
@@ -90,9 +90,9 @@ func (a *Archiver) scan(now time.Time) []candidate {
 	return append(behind, before...)
 }
 
-// gather fills a batch: of each candidate all that it has, as far as there is room. So every context gets its turn, a batch has
-// as many rows of one context as there are, which is what the store and the acknowledgements are cheapest with, and one that
-// never ends does not keep the others waiting for more than its batch.
+// gather fills a batch: of each candidate all that it has, as far as there is room. So every context gets its turn, a
+// batch has as many rows of one context as there are, which is what the store and the acknowledgements are cheapest
+// with, and one that never ends does not keep the others waiting for more than its batch.
 func (a *Archiver) gather(now time.Time) *batch {
 	out := &batch{}
 	size := 0

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Reader reads messages back for clients. Its Append has the form of shard.Node.AppendHistory, the place before it on the way of a
-// page that reaches back: memory, history files, archive.
+// Reader reads messages back for clients. Its Append has the form of shard.Node.AppendHistory, the place before it on
+// the way of a page that reaches back: memory, history files, archive.
 type Reader struct {
 	store    Store
 	timeout  time.Duration
@@ -28,9 +28,9 @@ func NewReader(store Store) *Reader {
 	return &Reader{store: store, timeout: readerTimeout, requests: make(chan struct{}, readerParallel)}
 }
 
-// Append appends the messages from .. to of a context to dst, as JSON separated by commas, as far as they are in the store without a
-// gap, up to about maxBytes (at least one, if there is one). next is the seq of the first that was not appended: from, if there
-// is nothing. Any goroutine.
+// Append appends the messages from .. to of a context to dst, as JSON separated by commas, as far as they are in the
+// store without a gap, up to about maxBytes (at least one, if there is one). next is the seq of the first that was not
+// appended: from, if there is nothing. Any goroutine.
 func (r *Reader) Append(dst []byte, id []byte, from, to uint64, maxBytes int) (_ []byte, next uint64, err error) {
 	next = from
 	if from > to {

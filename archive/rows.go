@@ -15,8 +15,8 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%v: context %q, seq %d: do two clusters share this archive, or was the cluster set up anew over an old one? "+
-		"Give each its own database or bucket prefix", ErrConflict, e.Context, e.Seq)
+	return fmt.Sprintf("%v: context %q, seq %d: do two clusters share this archive, or was the cluster set up anew over "+
+		"an old one? Give each its own database or bucket prefix", ErrConflict, e.Context, e.Seq)
 }
 
 // Unwrap makes errors.Is find ErrConflict.

@@ -123,8 +123,8 @@ func (s *ShardSource) Read(id string, from uint64, page Page, dst []Row) []Row {
 	return dst
 }
 
-// readHistory is Read for messages that have left memory. One call reads no more than a page of them; what follows comes with the
-// next batch.
+// readHistory is Read for messages that have left memory. One call reads no more than a page of them; what follows
+// comes with the next batch.
 func (s *ShardSource) readHistory(id string, from, to uint64, page Page, dst []Row) []Row {
 	buf, next, err := s.node.AppendHistory(nil, []byte(id), from, to, page.Bytes)
 	if err != nil || next == from {

@@ -171,7 +171,8 @@ func (s *stepStore) Put(ctx context.Context, rows []archive.Row) (int, error) {
 	return n, err
 }
 
-// checkStored compares all that s has acknowledged with what the store holds, which must be that and no more than has been appended.
+// checkStored compares all that s has acknowledged with what the store holds, which must be that and no more than has
+// been appended.
 func checkStored(t *testing.T, s *shards, store archive.Store) {
 	t.Helper()
 	for _, c := range s.contexts {

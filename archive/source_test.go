@@ -72,7 +72,8 @@ func (l *load) append(n *shard.Node, contexts, batches int) {
 	}
 }
 
-// TestShardSource archives a real node's messages into real stores: live, out of history files after an outage, and after a restart.
+// TestShardSource archives a real node's messages into real stores: live, out of history files after an outage, and
+// after a restart.
 func TestShardSource(t *testing.T) {
 	onBoth(t, func(t *testing.T, open func() archive.Store) {
 		dir := t.TempDir()

@@ -10,7 +10,8 @@ import (
 )
 
 // topContexts is how many contexts get a series of their own in each family that has one per context: those with the
-// largest values. The others are summed under the label context_id="/rest", which is no context's id, since those hold no slash.
+// largest values. The others are summed under the label context_id="/rest", which is no context's id, since those hold
+// no slash.
 const topContexts = 100
 
 // flushBounds are the buckets of the flush duration, in ms.
@@ -67,25 +68,32 @@ type MetricsWriter interface {
 // WriteMetrics writes every series of the archive. Any goroutine.
 func (a *Archiver) WriteMetrics(w MetricsWriter) {
 	s := &a.stats
-	w.Gauge("fastpaca_archive_pending_rows", "Messages of shards that this node leads that are not in the archive, as of the last scan.",
+	w.Gauge("fastpaca_archive_pending_rows",
+		"Messages of shards that this node leads that are not in the archive, as of the last scan.",
 		float64(s.pendingRows.Load()))
 	w.Gauge("fastpaca_archive_pending_contexts", "Contexts that have such messages.", float64(s.pendingContexts.Load()))
-	w.Gauge("fastpaca_archive_stuck_contexts", "Contexts that the archive refuses; the log says why (archive_context_stuck).", float64(s.stuck.Load()))
+	w.Gauge("fastpaca_archive_stuck_contexts",
+		"Contexts that the archive refuses; the log says why (archive_context_stuck).", float64(s.stuck.Load()))
 	w.Counter("fastpaca_archive_attempted_total", "Rows sent to the archive.", s.attempted.Load())
 	w.Counter("fastpaca_archive_inserted_total", "Rows that the archive did not have yet.", s.inserted.Load())
 	w.Counter("fastpaca_archive_trimmed_total", "Messages that left memory after they were archived.", s.trimmed.Load())
-	w.Counter("fastpaca_archive_ack_failures_total", "Acknowledgements that did not get through the log; they are repeated.", s.ackFailures.Load())
+	w.Counter("fastpaca_archive_ack_failures_total",
+		"Acknowledgements that did not get through the log; they are repeated.", s.ackFailures.Load())
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.Histogram("fastpaca_archive_flush_duration_ms", "Duration of a flush that had something to store: gathering, storing, acknowledging.",
+	w.Histogram("fastpaca_archive_flush_duration_ms",
+		"Duration of a flush that had something to store: gathering, storing, acknowledging.",
 		flushBounds[:], s.buckets[:], s.sumMs)
 	for i, kind := range kinds {
 		w.Counter(`fastpaca_archive_failures_total{kind="`+kind+`"}`, "Flushes that failed, by kind.", s.failures[i])
 	}
-	s.lag.write(w, "fastpaca_archive_lag", "last_seq - archived_seq of the 100 contexts that lag most; the others' sum is context_id=\"/rest\".")
-	s.tail.write(w, "fastpaca_archive_tail_size", "Messages in memory of the 100 contexts with most; the others' sum is context_id=\"/rest\".")
-	s.tokens.write(w, "fastpaca_archive_llm_token_count", "Tokens of the 100 largest windows; the others' sum is context_id=\"/rest\".")
+	s.lag.write(w, "fastpaca_archive_lag",
+		"last_seq - archived_seq of the 100 contexts that lag most; the others' sum is context_id=\"/rest\".")
+	s.tail.write(w, "fastpaca_archive_tail_size",
+		"Messages in memory of the 100 contexts with most; the others' sum is context_id=\"/rest\".")
+	s.tokens.write(w, "fastpaca_archive_llm_token_count",
+		"Tokens of the 100 largest windows; the others' sum is context_id=\"/rest\".")
 }
 
 // tops gathers the series that have one value per context.
@@ -109,8 +117,8 @@ func (t *tops) add(b *Backlog) {
 	}
 }
 
-// top keeps the topContexts largest of the values that were added, and the sum of the others. Adding costs a comparison once
-// there are that many, unless the value belongs among them.
+// top keeps the topContexts largest of the values that were added, and the sum of the others. Adding costs a comparison
+// once there are that many, unless the value belongs among them.
 type top struct {
 	heap []contextValue // least first
 	rest uint64

@@ -31,8 +31,8 @@ func (n *Node) EachContext(group uint32, f func(place int, c *Context)) {
 // TailKeep is how many messages a context keeps in memory at least.
 func (n *Node) TailKeep() int { return n.opt.TailKeep }
 
-// StoredFacts reads off a message, as it is kept and served, what the server has put into it: token_count and inserted_at in
-// Unix ms. ok is false where json is no such message.
+// StoredFacts reads off a message, as it is kept and served, what the server has put into it: token_count and
+// inserted_at in Unix ms. ok is false where json is no such message.
 func StoredFacts(json []byte) (tokens uint32, ms int64, ok bool) {
 	end := len(json) - len(storedEnd)
 	at := end - timeLen

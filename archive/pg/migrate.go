@@ -60,7 +60,8 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	if at > len(names) {
-		return fmt.Errorf("%w: its schema has version %d and this server knows %d; run the newer fastpaca", archive.ErrNotReady, at, len(names))
+		return fmt.Errorf("%w: its schema has version %d and this server knows %d; run the newer fastpaca",
+			archive.ErrNotReady, at, len(names))
 	}
 	for i := at; i < len(names); i++ {
 		sql, err := migrations.ReadFile(names[i])
@@ -69,7 +70,8 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 		}
 		if _, err := tx.Exec(ctx, string(sql)); err != nil {
 			if pgCode(err) == "42P07" {
-				return fmt.Errorf("%w: %v, and it is not ours; give fastpaca a database or a schema (search_path) of its own", archive.ErrNotReady, err)
+				return fmt.Errorf("%w: %v, and it is not ours; give fastpaca a database or a schema (search_path) of its own",
+					archive.ErrNotReady, err)
 			}
 			return err
 		}

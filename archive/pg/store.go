@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 
 // Config says where the database is.
 type Config struct {
-	URL     string        // as DATABASE_URL has it, with everything that pgx understands (sslmode, search_path, pool_max_conns, ...)
+	URL     string        // as DATABASE_URL has it: sslmode, search_path, pool_max_conns and what else pgx knows
 	Timeout time.Duration // of one Put, Read or Migrate, waiting for a connection included; default 30 s
 }
 
@@ -43,7 +42,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err) // pgx leaves the password out
 	}
-	if u, err := url.Parse(cfg.URL); err != nil || !u.Query().Has("pool_max_conns") && !strings.Contains(cfg.URL, "pool_max_conns=") {
+	if !strings.Contains(cfg.URL, "pool_max_conns=") {
 		c.MaxConns = maxConns
 	}
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
@@ -53,7 +52,8 @@ func Open(cfg Config) (*Store, error) {
 	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		// What is acknowledged leaves memory. A server that is set to lose its last transactions in a crash must not
 		// do so with ours.
-		_, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+		_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false)
+			WHERE current_setting('synchronous_commit') = 'off'`)
 		return err
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), c)
@@ -117,7 +117,8 @@ func (s *Store) merge(ctx context.Context, conn *pgx.Conn, rows []archive.Row) (
 		}
 		// Read committed: whoever has written one of the rows at the same time has committed it, or rolled back, when
 		// its conflict is decided, and the comparison, a statement of its own, sees it.
-		tag, err := tx.Exec(ctx, "INSERT INTO messages SELECT * FROM fastpaca_batch ORDER BY context_id, seq ON CONFLICT DO NOTHING")
+		tag, err := tx.Exec(ctx, `INSERT INTO messages SELECT * FROM fastpaca_batch ORDER BY context_id, seq
+			ON CONFLICT DO NOTHING`)
 		if err != nil {
 			return err
 		}
@@ -146,7 +147,8 @@ const readRows = `SELECT seq, token_count, inserted_at, message FROM (
 	WHERE bytes_before = 0 OR bytes_before < $5 ORDER BY seq`
 
 // Read implements archive.Store.
-func (s *Store) Read(ctx context.Context, id string, from, to uint64, page archive.Page, yield func(*archive.Row) error) error {
+func (s *Store) Read(ctx context.Context, id string, from, to uint64, page archive.Page,
+	yield func(*archive.Row) error) error {
 	if from > to || from > math.MaxInt64 {
 		return nil
 	}

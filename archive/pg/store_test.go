@@ -257,7 +257,8 @@ func TestBadURL(t *testing.T) {
 	}
 }
 
-// FuzzJSONB: what the columns get is valid JSON without anything that jsonb refuses, and unchanged where it need not be changed.
+// FuzzJSONB: what the columns get is valid JSON without anything that jsonb refuses, and unchanged where it need not be
+// changed.
 func FuzzJSONB(f *testing.F) {
 	for _, s := range []string{`{"a":"\u0000\ud800\udc00\ud800x\\"}`, `[1e999,-1.5,"e",true]`, `"\\\\"`, `"\\u0000"`, `0`} {
 		f.Add([]byte(s))

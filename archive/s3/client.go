@@ -77,7 +77,8 @@ func newClient(cfg *Config) (*client, error) {
 	return &client{core: core, transport: transport, bucket: cfg.Bucket, prefix: cfg.Prefix, tries: cfg.Tries}, nil
 }
 
-// get reads an object, or length bytes of it from off if length > 0. With an etag it returns errSame if the object still has that.
+// get reads an object, or length bytes of it from off if length > 0. With an etag it returns errSame if the object
+// still has that.
 func (c *client) get(ctx context.Context, key string, off, length int64, etag string) (b []byte, newTag string, err error) {
 	var opts minio.GetObjectOptions
 	if length > 0 {
@@ -121,8 +122,8 @@ func readBody(body io.ReadCloser, size int64) ([]byte, error) {
 	return b, err
 }
 
-// put writes an object. match "*" wants that there is none, another match that it has this etag, "" nothing; errLostRace says
-// that this was not so.
+// put writes an object. match "*" wants that there is none, another match that it has this etag, "" nothing;
+// errLostRace says that this was not so.
 func (c *client) put(ctx context.Context, key string, b []byte, match string) (etag string, err error) {
 	opts := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true, SendContentMd5: true}
 	switch match {
@@ -165,8 +166,8 @@ func (c *client) failed(op, key string, ctx context.Context, err error) error {
 		return errMissing
 	case status == http.StatusPreconditionFailed, status == http.StatusConflict:
 		return errLostRace
-	case status == http.StatusForbidden, status == http.StatusUnauthorized, r.Code == "AccessDenied", r.Code == "InvalidAccessKeyId",
-		r.Code == "SignatureDoesNotMatch":
+	case status == http.StatusForbidden, status == http.StatusUnauthorized,
+		r.Code == "AccessDenied", r.Code == "InvalidAccessKeyId", r.Code == "SignatureDoesNotMatch":
 		kind, hint = archive.ErrDenied, " (check the AWS_* credentials and that they may get, put, delete and list objects)"
 	case status == http.StatusInsufficientStorage, r.Code == "QuotaExceeded", r.Code == "XMinioStorageFull":
 		kind = archive.ErrFull

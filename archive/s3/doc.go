@@ -23,9 +23,10 @@
 //
 // Contexts belong to one of 16 partitions by the FNV-1a hash of their id. The index of a partition is a sorted set of
 // extents: "messages from to to of this context are in that block of that object". It is a log-structured merge tree:
-// the newest extents stand in the manifest itself, older ones in levels of segments, each level up to 16 times as long as the one
-// above. So one request, the manifest, or two round trips, the manifest and then one segment of each level (at most 5, at the
-// same time), find any range of any context. All but the manifest is immutable and cached. Nothing is ever listed.
+// the newest extents stand in the manifest itself, older ones in levels of segments, each level up to 16 times as long
+// as the one above. So one request, the manifest, or two round trips, the manifest and then one segment of each level
+// (at most 5, at the same time), find any range of any context. All but the manifest is immutable and cached. Nothing
+// is ever listed.
 //
 //	manifest: "FPAM" | version u8 = 1 | zstd frame of
 //	    generation | commit id [16] | levels | levels times (segments | segments times ref) | table
@@ -43,15 +44,15 @@
 //  3. The manifest of each partition is replaced, If-Match the version that 1 looked at. Where somebody else was faster, it is
 //     read again, and what the index has by now is dropped.
 //
-// A manifest names only what is stored, since 3 follows 2; a crash between them leaves an object that nobody refers to, which
-// is what an unreferenced key costs and nothing else. A request whose answer was lost may have been done, even much
-// later: if so, the manifest it expected is still the newest, and it and any other attempt exclude each other. Every history of a
-// manifest is therefore a line, and each row is in the index once.
+// A manifest names only what is stored, since 3 follows 2; a crash between them leaves an object that nobody refers to,
+// which is what an unreferenced key costs and nothing else. A request whose answer was lost may have been done, even
+// much later: if so, the manifest it expected is still the newest, and it and any other attempt exclude each other.
+// Every history of a manifest is therefore a line, and each row is in the index once.
 //
-// When more than 2048 extents are in a manifest, they are merged with the smaller levels into a new one, under new random
-// keys, and the manifest that names these replaces the old one like any other. Segments that it does not name any more are then
-// deleted; a reader that has the old manifest finds one missing and reads the manifest again. A loser deletes only its
-// own segments, and only if it knows that it has lost.
+// When more than 2048 extents are in a manifest, they are merged with the smaller levels into a new one, under new
+// random keys, and the manifest that names these replaces the old one like any other. Segments that it does not name
+// any more are then deleted; a reader that has the old manifest finds one missing and reads the manifest again. A loser
+// deletes only its own segments, and only if it knows that it has lost.
 //
 // Data objects are never merged: a context that got one message in each flush is read back by as many requests,
 // 16 at a time. The format allows to rewrite old extents into larger ones later.

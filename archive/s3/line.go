@@ -51,8 +51,8 @@ func appendLine(dst []byte, r *archive.Row) []byte {
 
 var errLine = errors.New("a line that does not make sense")
 
-// parseLine reads the line at the start of b and returns what follows it. Where mine is false, the line is of another context, and r
-// holds nothing. r.Message is part of b unless it has line feeds.
+// parseLine reads the line at the start of b and returns what follows it. Where mine is false, the line is of another
+// context, and r holds nothing. r.Message is part of b unless it has line feeds.
 func parseLine(b []byte, context string, r *archive.Row) (rest []byte, mine bool, err error) {
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 || b[0] != '{' {

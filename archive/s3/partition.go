@@ -116,14 +116,14 @@ func (s *Store) load(ctx context.Context, p *partition, fresh bool) (*manifest, 
 	case errors.Is(err, errSame):
 		return m, nil
 	case errors.Is(err, errMissing):
-		return nil, fmt.Errorf("%w: s3: there is no %s/%s%s: start one node with MIGRATE_ON_BOOT=true; if it was there before, restore it",
-			archive.ErrNotReady, s.cfg.Bucket, s.cfg.Prefix, key)
+		return nil, fmt.Errorf("%w: s3: there is no %s: start one node with MIGRATE_ON_BOOT=true; if it was there before, restore it",
+			archive.ErrNotReady, s.name(key))
 	case err != nil:
 		return nil, err
 	}
 	next, err := s.codec.decodeManifest(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: s3: %s/%s%s: %w", archive.ErrDamaged, s.cfg.Bucket, s.cfg.Prefix, key, err)
+		return nil, fmt.Errorf("%w: s3: %s: %w", archive.ErrDamaged, s.name(key), err)
 	}
 	next.etag = etag
 	return p.publish(next), nil
@@ -186,7 +186,7 @@ func (s *Store) segment(ctx context.Context, p *partition, x id) (table, error) 
 	}
 	t, err := s.codec.decodeSegment(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: s3: %s/%s%s: %w", archive.ErrDamaged, s.cfg.Bucket, s.cfg.Prefix, key, err)
+		return nil, fmt.Errorf("%w: s3: %s: %w", archive.ErrDamaged, s.name(key), err)
 	}
 	s.cache.add(x, t, len(t)*extentMemory)
 	return t, nil

@@ -17,7 +17,8 @@ type blockKey struct {
 
 // read yields the rows of [from, to] out of extents that overlap it. Blocks are read ahead, as many as the page can need,
 // parallel at a time.
-func (s *Store) read(ctx context.Context, extents table, id string, from, to uint64, page archive.Page, yield func(*archive.Row) error) error {
+func (s *Store) read(ctx context.Context, extents table, id string, from, to uint64, page archive.Page,
+	yield func(*archive.Row) error) error {
 	if len(extents) == 0 {
 		return nil
 	}
@@ -107,8 +108,8 @@ func (s *Store) block(ctx context.Context, e *extent) ([]byte, error) {
 	}
 	packed, _, err := s.client.get(ctx, e.object.dataKey(), int64(e.off), int64(e.len), "")
 	if errors.Is(err, errMissing) {
-		return nil, fmt.Errorf("%w: s3: %s/%s%s is gone; was it deleted by hand or by a lifecycle rule? Restore it", archive.ErrDamaged,
-			s.cfg.Bucket, s.cfg.Prefix, e.object.dataKey())
+		return nil, fmt.Errorf("%w: s3: %s is gone; was it deleted by hand or by a lifecycle rule? Restore it",
+			archive.ErrDamaged, s.name(e.object.dataKey()))
 	}
 	if err != nil {
 		return nil, err
@@ -122,5 +123,5 @@ func (s *Store) block(ctx context.Context, e *extent) ([]byte, error) {
 }
 
 func (s *Store) damaged(e *extent, why error) error {
-	return fmt.Errorf("%w: s3: %s/%s%s at byte %d: %w", archive.ErrDamaged, s.cfg.Bucket, s.cfg.Prefix, e.object.dataKey(), e.off, why)
+	return fmt.Errorf("%w: s3: %s at byte %d: %w", archive.ErrDamaged, s.name(e.object.dataKey()), e.off, why)
 }

@@ -3,7 +3,6 @@ package s3
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -65,88 +64,14 @@ func (s *Store) Close() {
 	s.client.close()
 }
 
+// name is an object as an operator finds it.
+func (s *Store) name(key string) string { return s.cfg.Bucket + "/" + s.cfg.Prefix + key }
+
 // call bounds ctx by the timeout and by Close.
 func (s *Store) call(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	stop := context.AfterFunc(s.life, cancel)
 	return ctx, func() { stop(); cancel() }
-}
-
-// format is the contents of format.json.
-type format struct {
-	Format     string `json:"format"`
-	Version    int    `json:"version"`
-	Partitions int    `json:"partitions"`
-}
-
-const (
-	formatKey = "format.json"
-	probeKey  = "index/probe"
-)
-
-// Migrate makes an empty archive where there is none: the manifests of all partitions, and then format.json, which says that
-// they are there. Each is made on the condition that it does not exist, so that several nodes may do it at the same
-// time, and from then on a manifest that is missing is an error and not an empty archive.
-func (s *Store) Migrate(ctx context.Context) error {
-	ctx, done := s.call(ctx)
-	defer done()
-	want := format{Format: "fastpaca-archive", Version: 1, Partitions: partitions}
-	b, _, err := s.client.get(ctx, formatKey, 0, 0, "")
-	if errors.Is(err, errMissing) {
-		if err := s.probe(ctx); err != nil {
-			return err
-		}
-		err = each(ctx, partitions, func(i int) error {
-			_, err := s.client.put(ctx, s.parts[i].dir+"manifest", s.codec.encodeManifest(&manifest{}), "*")
-			return ignore(err, errLostRace)
-		})
-		if err != nil {
-			return err
-		}
-		b, _ = json.Marshal(want)
-		_, err = s.client.put(ctx, formatKey, b, "*")
-		if !errors.Is(err, errLostRace) {
-			return err
-		}
-		b, _, err = s.client.get(ctx, formatKey, 0, 0, "")
-	}
-	if err != nil {
-		return err
-	}
-	var got format
-	if err := json.Unmarshal(b, &got); err != nil || got.Format != want.Format {
-		return fmt.Errorf("%w: s3: %s/%s%s is not ours; give fastpaca a bucket or a FASTPACA_S3_PREFIX of its own",
-			archive.ErrNotReady, s.cfg.Bucket, s.cfg.Prefix, formatKey)
-	}
-	if got != want {
-		return fmt.Errorf("%w: s3: it has format %d with %d partitions and this server knows %d with %d; run the newer fastpaca",
-			archive.ErrNotReady, got.Version, got.Partitions, want.Version, want.Partitions)
-	}
-	return nil
-}
-
-// probe finds out whether the store honours conditions. One that ignores them would let two leaders overwrite each other's index.
-func (s *Store) probe(ctx context.Context) error {
-	etag, err := s.client.put(ctx, probeKey, []byte("1"), "")
-	if err != nil {
-		return err
-	}
-	for _, match := range [...]string{"*", "00000000000000000000000000000000"} {
-		if _, err := s.client.put(ctx, probeKey, []byte("2"), match); err == nil {
-			return fmt.Errorf("%w: s3: the server ignores If-Match or If-None-Match on writes, which keep two nodes from overwriting "+
-				"each other's index; use one that honours them (AWS, MinIO, versitygw, ...)", archive.ErrNotReady)
-		} else if !errors.Is(err, errLostRace) {
-			return err
-		}
-	}
-	// Several nodes may be probing: each writes the same bytes, so that the tag is the same.
-	if _, err := s.client.put(ctx, probeKey, []byte("1"), etag); err != nil {
-		if errors.Is(err, errLostRace) {
-			return fmt.Errorf("%w: s3: the server refuses to replace an object If-Match the tag that it gave it", archive.ErrNotReady)
-		}
-		return err
-	}
-	return nil
 }
 
 // Put implements archive.Store. Contexts of different partitions become visible one partition after the other.
@@ -275,7 +200,8 @@ func (s *Store) compare(ctx context.Context, known table, rows []archive.Row) er
 }
 
 // Read implements archive.Store.
-func (s *Store) Read(ctx context.Context, id string, from, to uint64, page archive.Page, yield func(*archive.Row) error) error {
+func (s *Store) Read(ctx context.Context, id string, from, to uint64, page archive.Page,
+	yield func(*archive.Row) error) error {
 	from = max(from, 1)
 	if from > to {
 		return nil
@@ -312,8 +238,8 @@ func (s *Store) newest(ctx context.Context, p *partition, id string) (*manifest,
 		}
 		// Somebody has folded the index between the two, which takes longer than both.
 		if try == staleTries {
-			return nil, nil, fmt.Errorf("%w: s3: %s/%s%smanifest names segments that are gone; were they deleted by hand or by a lifecycle "+
-				"rule? Restore them", archive.ErrDamaged, s.cfg.Bucket, s.cfg.Prefix, p.dir)
+			return nil, nil, fmt.Errorf("%w: s3: %s names segments that are gone; were they deleted by hand or by a lifecycle rule? "+
+				"Restore them", archive.ErrDamaged, s.name(p.dir+"manifest"))
 		}
 	}
 }

@@ -159,8 +159,8 @@ func checkAll(t *testing.T, s *Store, n int, last uint64) {
 	}
 }
 
-// TestFolding: many small flushes over many contexts, by two nodes. The index stays a tree of few objects, nothing is lost in it, and no
-// object is left that nobody refers to.
+// TestFolding: many small flushes over many contexts, by two nodes. The index stays a tree of few objects, nothing is
+// lost in it, and no object is left that nobody refers to.
 func TestFolding(t *testing.T) {
 	a, cfg := migrated(t)
 	b := open(t, cfg)
@@ -270,8 +270,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestCrashes: a node dies, or is cut off, before each single request of a Put, or right after it. Another one does the same again,
-// and everything is there once.
+// TestCrashes: a node dies, or is cut off, before each single request of a Put, or right after it. Another one does the
+// same again, and everything is there once.
 func TestCrashes(t *testing.T) {
 	_, cfg := migrated(t)
 	gate := testserver.NewGate(t, server.Addr())
@@ -415,8 +415,8 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-// TestFoldingRaces: while a node folds the index, another one commits, or folds it, too. Nothing of either is lost, and no segment is
-// left that is not in use, or missing that is.
+// TestFoldingRaces: while a node folds the index, another one commits, or folds it, too. Nothing of either is lost, and
+// no segment is left that is not in use, or missing that is.
 func TestFoldingRaces(t *testing.T) {
 	for _, race := range [...]string{"other commits", "other folds", "answer lost and other commits"} {
 		t.Run(race, func(t *testing.T) {

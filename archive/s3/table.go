@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
@@ -75,7 +76,7 @@ type codec struct {
 const decodedMax = 256 << 20
 
 func newCodec() *codec {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(2), zstd.WithEncoderCRC(true))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderCRC(true))
 	if err != nil {
 		panic(err) // options are constant
 	}
@@ -252,7 +253,8 @@ func (r *reader) table() table {
 		e.from = r.uvarint()
 		e.to = e.from + r.uvarint()
 		object, off, length := r.uvarint(), r.uvarint(), r.uvarint()
-		if r.bad || object >= uint64(len(objects)) || off > 1<<32-1 || length > 1<<32-1 || e.to < e.from || i > 0 && compareExtents(t[i-1], *e) >= 0 {
+		if r.bad || object >= uint64(len(objects)) || off > math.MaxUint32 || length > math.MaxUint32 || e.to < e.from ||
+			i > 0 && compareExtents(t[i-1], *e) >= 0 {
 			r.fail()
 			return nil
 		}

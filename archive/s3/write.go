@@ -37,8 +37,8 @@ func (w *writer) add(rows []archive.Row) table {
 	t := make(table, 0, len(rows)) // never grows: open points into it
 	for i := range rows {
 		r := &rows[i]
-		if n := len(t); n > 0 && len(w.open) > 0 && t[n-1].context == r.Context && t[n-1].to+1 == r.Seq && w.open[len(w.open)-1] == &t[n-1] {
-			t[n-1].to = r.Seq
+		if e := w.last(t); e != nil && e.context == r.Context && e.to+1 == r.Seq {
+			e.to = r.Seq
 		} else {
 			t = append(t, extent{context: r.Context, from: r.Seq, to: r.Seq})
 			w.open = append(w.open, &t[len(t)-1])
@@ -49,6 +49,14 @@ func (w *writer) add(rows []archive.Row) table {
 		}
 	}
 	return t
+}
+
+// last returns the last extent of t if it is in the block being written, or nil.
+func (w *writer) last(t table) *extent {
+	if len(t) == 0 || len(w.open) == 0 || w.open[len(w.open)-1] != &t[len(t)-1] {
+		return nil
+	}
+	return &t[len(t)-1]
 }
 
 func (w *writer) endBlock() {

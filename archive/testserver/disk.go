@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// SmallDisk puts the messages of a database onto a file system of their own, which holds a few megabytes, and returns a function
-// that makes it large. The test is skipped where it may not mount one: without root in a container there is no disk to fill.
+// SmallDisk puts the messages of a database onto a file system of their own, which holds a few megabytes, and returns a
+// function that makes it large. The test is skipped where it may not mount one: without root in a container there is no
+// disk to fill.
 func (p *Postgres) SmallDisk(t *testing.T, database string) (grow func()) {
 	t.Helper()
 	if p.cred == nil {

@@ -1,0 +1,167 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fastpaca/archive"
+)
+
+func cancel(t *testing.T, p *Place) {
+	s := p.Open()
+	put(t, s, rows("a", 1, 100), 100)
+	done, stop := context.WithCancel(context.Background())
+	stop()
+	if _, err := s.Put(done, rows("b", 1, 10)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Put: %v", err)
+	}
+	if _, err := ReadAll(done, s, "b", 1, 10, whole); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Read: %v", err)
+	}
+	// In the middle: whatever comes of it, all or nothing is seen, and the Store works on.
+	for i := range 20 {
+		id := fmt.Sprint("c", i)
+		c, stop := context.WithTimeout(context.Background(), time.Duration(i)*time.Millisecond)
+		_, err := s.Put(c, rows(id, 1, 500))
+		stop()
+		got, rerr := ReadAll(ctx(t), s, id, 1, 500, whole)
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
+		if len(got) != 0 && len(got) != 500 || err == nil && len(got) == 0 {
+			t.Fatalf("%d rows after %v", len(got), err)
+		}
+	}
+	wantRows(t, s, "a", 1, 100, whole, rows("a", 1, 100))
+}
+
+// killedInTheMiddle: the server dies while batches are stored. What was acknowledged is there when it is back, the rest
+// can be stored again, with the same Store.
+func killedInTheMiddle(t *testing.T, p *Place) {
+	s := p.Open()
+	var acked [4]uint64
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range acked {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			id := fmt.Sprint("c", i)
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				from := acked[i] + 1
+				if _, err := s.Put(ctx(t), rows(id, from, from+50)); err == nil {
+					acked[i] = from + 50
+				} else if !errors.Is(err, archive.ErrUnavailable) {
+					t.Errorf("kind %s: %v", archive.Kind(err), err)
+					return
+				}
+			}
+		}()
+	}
+	for range 2 {
+		time.Sleep(150 * time.Millisecond)
+		p.Kill()
+		if _, err := ReadAll(ctx(t), p.Open(), "c0", 1, 10, whole); !errors.Is(err, archive.ErrUnavailable) {
+			t.Errorf("with no server: %v", err)
+		}
+		p.Start()
+	}
+	time.Sleep(150 * time.Millisecond)
+	close(done)
+	wg.Wait()
+	t.Log("acknowledged", acked)
+	for i, last := range acked {
+		id := fmt.Sprint("c", i)
+		if last == 0 {
+			t.Errorf("%s: nothing was ever stored", id)
+		}
+		wantRows(t, s, id, 1, last, whole, rows(id, 1, last))
+		if _, err := s.Put(ctx(t), rows(id, 1, last+60)); err != nil {
+			t.Fatal(err)
+		}
+		wantRows(t, s, id, 1, math.MaxUint64, whole, rows(id, 1, last+60))
+	}
+}
+
+// lossy stores through a bad network, again until it is acknowledged. Then every row is there once.
+func lossy(t *testing.T, p *Place) {
+	const ids, last = 12, 80
+	s, calm := p.Lossy(99)
+	good := p.Open()
+	r := rand.New(rand.NewPCG(3, 5))
+	next := make([]uint64, ids)
+	failed := 0
+	for try := 0; ; try++ {
+		if try == 60 {
+			calm()
+		}
+		if try > 600 {
+			t.Fatal("no progress")
+		}
+		var batch []archive.Row
+		to := make([]uint64, ids)
+		for i := range next {
+			to[i] = min(last, next[i]+uint64(r.IntN(4)))
+			batch = append(batch, rows(fmt.Sprint("c", i), next[i]+1, to[i])...)
+		}
+		if len(batch) == 0 {
+			if slices.Min(next) == last {
+				break
+			}
+			continue
+		}
+		if _, err := s.Put(ctx(t), batch); err != nil {
+			if !errors.Is(err, archive.ErrUnavailable) {
+				t.Fatalf("kind %s: %v", archive.Kind(err), err)
+			}
+			failed++
+			continue
+		}
+		copy(next, to)
+		i := r.IntN(ids)
+		id := fmt.Sprint("c", i)
+		wantRows(t, good, id, 1, next[i], whole, rows(id, 1, next[i]))
+		if got, err := ReadAll(ctx(t), s, id, 1, next[i], whole); err == nil {
+			Equal(t, got, rows(id, 1, next[i]))
+		} else if !errors.Is(err, archive.ErrUnavailable) {
+			t.Fatalf("kind %s: %v", archive.Kind(err), err)
+		}
+	}
+	if failed == 0 {
+		t.Fatal("the network was not bad")
+	}
+	for i := range ids {
+		id := fmt.Sprint("c", i)
+		wantRows(t, good, id, 1, math.MaxUint64, whole, rows(id, 1, last))
+	}
+}
+
+func broken(t *testing.T, p *Place) {
+	for name, b := range p.Broken {
+		t.Run(name, func(t *testing.T) {
+			_, perr := b.Store.Put(ctx(t), rows("a", 1, 3))
+			_, rerr := ReadAll(ctx(t), b.Store, "a", 1, 3, whole)
+			for what, err := range map[string]error{"Put": perr, "Read": rerr} {
+				if !errors.Is(err, b.Kind) {
+					t.Errorf("%s: kind %s, want %s: %v", what, archive.Kind(err), archive.Kind(b.Kind), err)
+				}
+				if err != nil && b.Secret != "" && strings.Contains(err.Error(), b.Secret) {
+					t.Errorf("%s: the error tells the secret: %v", what, err)
+				}
+			}
+		})
+	}
+}
