@@ -18,6 +18,9 @@ const (
 	forwardWait = 2500 * time.Millisecond
 	// repeatWait bounds one attempt of what may be sent again: a leader that was stopped has a successor by then.
 	repeatWait = time.Second
+	// leastCall is the least time that an attempt is begun with: with less it would rather end as unknown, where an
+	// honest "nothing was written" is to be had.
+	leastCall = 100 * time.Millisecond
 	// callWait bounds the small calls: barriers, decisions, reports.
 	callWait = time.Second
 	// retryPause is between two looks for a leader, where no change of leader is noticed before: about a round trip and
@@ -80,7 +83,7 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 	var changed <-chan struct{}
 	for try := 0; ; try++ {
 		left := deadline.Sub(n.opt.Now())
-		if left <= 0 || n.ctx.Err() != nil {
+		if left < leastCall || n.ctx.Err() != nil {
 			break
 		}
 		to, ask := n.leaderOf(m, group, try)

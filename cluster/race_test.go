@@ -1,0 +1,6 @@
+//go:build race
+
+package cluster
+
+// raceEnabled: the race detector makes pure computation ten times slower.
+const raceEnabled = true
