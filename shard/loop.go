@@ -210,6 +210,11 @@ func (l *loop) recycle(b *batch) {
 // whatever the clock does.
 func (l *loop) propose(r *Request, now, at int64) {
 	g := r.group
+	if g.stopped { // what raft would take now, nobody would apply, and it would hold its bytes of the budget for ever
+		l.node.inflight.Add(-int64(len(r.Cmd)))
+		r.fail(l.node.notLeader())
+		return
+	}
 	if g.place == nil {
 		g.lastMs = max(g.lastMs, now)
 		StampTime(r.Cmd, g.lastMs)

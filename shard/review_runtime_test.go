@@ -279,3 +279,16 @@ func copyFile(t *testing.T, to, from wal.FS, name string) {
 	require.NoError(t, w.Sync())
 	require.NoError(t, to.SyncDir(filepath.Dir(name)))
 }
+
+// TestStoppedGroupTakesNothing: a group that stopped while it led (raft.ErrDiverged) applies nothing any more. A request that
+// finds its way to it must not wait out its time, nor keep its bytes of the node's budget.
+func TestStoppedGroupTakesNothing(t *testing.T) {
+	n := openNode(t, testOptions(walfs.NewMem()))
+	require.Equal(t, CodeOK, put(n, "x"))
+	g := n.groups[Of([]byte("x"))]
+	require.NoError(t, g.loop.call(func() { g.loop.diverged(g, 2, errors.New("as a test")) }))
+	_, code := appendText(n, "x", "lost")
+	require.Equal(t, CodeUnavailable, code)
+	require.Zero(t, n.inflight.Load())
+	require.NoError(t, n.Close())
+}
