@@ -37,6 +37,7 @@ type group struct {
 	logBytes             int64 // log written since the last snapshot began
 	snap                 snapState
 	spilling             bool      // queued for the spiller, or being spilled
+	receiving            bool      // a snapshot and its history are arriving; the spiller leaves the group alone
 	incoming             *received // the snapshot that raft is about to be told of
 
 	// live is machine, for readers.

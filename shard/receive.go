@@ -83,8 +83,10 @@ func (g *group) claim(m *raft.Message) (needed bool, err error) {
 		case g.superseded(m):
 		case g.snap.busy:
 			err = fmt.Errorf("%w: %s takes or receives a snapshot already", ErrRefused, groupName(g.id))
+		case g.loop.node.spills.holds(g):
+			err = fmt.Errorf("%w: %s writes history just now", ErrRefused, groupName(g.id))
 		default:
-			g.snap.busy, needed = true, true
+			g.snap.busy, g.receiving, needed = true, true, true
 		}
 	})
 	return needed, errors.Join(closed, err)
@@ -111,7 +113,7 @@ func (g *group) receive(m *raft.Message, r io.Reader) error {
 	// The log may have come this far in the meantime. Then the file must not get its name: the histories might
 	// contradict one another, which raft finds out, and a start after a crash would not.
 	var late bool
-	if err := g.loop.call(func() { late = g.superseded(m) }); err != nil || late {
+	if err := g.loop.call(func() { g.receiving, late = false, g.superseded(m) }); err != nil || late {
 		g.discard(in)
 		return err
 	}
@@ -225,7 +227,7 @@ func (g *group) discard(in *received) {
 	g.release()
 }
 
-func (g *group) release() { _ = g.loop.call(func() { g.snap.busy = false }) }
+func (g *group) release() { _ = g.loop.call(func() { g.snap.busy, g.receiving = false, false }) }
 
 // install is step 4, for raft's word that the snapshot which it has just been told of is to replace the state.
 func (l *loop) install(g *group, rd *raft.Ready) {

@@ -54,7 +54,7 @@ func newSpiller(n *Node) *spiller {
 // maybeSpill queues the group when enough can leave its memory. On the loop.
 func (g *group) maybeSpill() {
 	n := g.loop.node
-	if g.machine != nil && !g.spilling && g.machine.SpillBytes() >= n.opt.SpillBytes {
+	if g.machine != nil && !g.spilling && !g.receiving && g.machine.SpillBytes() >= n.opt.SpillBytes {
 		g.spilling = true
 		n.spills.queue.push(g)
 	}
@@ -116,13 +116,24 @@ func (s *spiller) set(j *spillJob, stage spillStage) {
 	s.queue.signal()
 }
 
-// collect has the loop say what can leave memory.
+// holds reports whether g is being spilled, and not only queued.
+func (s *spiller) holds(g *group) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.job != nil && s.job.group == g
+}
+
+// collect has the loop say what can leave memory. While history arrives from another node, the shard's files are that
+// reception's: it lasts as long as the other end likes, and all other shards would wait with this one.
 func (s *spiller) collect(g *group) {
 	j := &spillJob{group: g}
 	s.set(j, spillCollecting)
 	g.loop.box.do(func() {
 		j.machine = g.machine
-		if j.spill = g.machine.BeginSpill(); j.spill == nil {
+		if !g.receiving {
+			j.spill = g.machine.BeginSpill()
+		}
+		if j.spill == nil {
 			g.spilling = false
 			s.set(nil, 0)
 			return
