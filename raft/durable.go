@@ -1,10 +1,6 @@
 package raft
 
-import (
-	"fmt"
-
-	"fastpaca/jepsen/planted"
-)
+import "fmt"
 
 // Mark names one submission to the disk: everything to persist in one Ready.
 type Mark struct {
@@ -42,9 +38,6 @@ type heldMessage struct {
 
 // truncated lowers what the submissions on their way vouch for.
 func (d *durability) truncated(index uint64) {
-	if planted.On(planted.AckAfterTruncate) {
-		return
-	}
 	for i := d.flights.len() - 1; i >= 0; i-- {
 		f := d.flights.at(i)
 		if f.index < index {
