@@ -21,7 +21,8 @@ import (
 //     cluster, can never speak with this one again: they are refused as strangers until they are wiped;
 //  2. one batch in the log gives every group, in a new term, an entry "the only voter is this node". The newest
 //     membership in a log is in force, and an entry that is durable on the only voter is committed, so that the next start
-//     has every group's log applied to its end, the part included that was never acknowledged.
+//     has every group's log applied to its end, the part included that was never acknowledged;
+//  3. what keeps this node from voting in groups that it had left (shard.Node.Forget) goes: they would never have a leader.
 //
 // A crash in between leaves a node that is alone with its old memberships: it serves nothing, and Rescue may be run again.
 //
@@ -121,6 +122,9 @@ func (s *Survey) seize(dir *Directory, opt *shard.Options) error {
 	err = errors.Join(failed, w.Close())
 	if err == nil && !done {
 		err = errors.New("the log did not take the batch")
+	}
+	if err == nil {
+		err = shard.DropMarks(opt.FS, dir.Path)
 	}
 	return err
 }

@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"fastpaca/cluster/place"
@@ -88,4 +91,32 @@ func TestRescueOfNoCluster(t *testing.T) {
 	_, err = Rescue(dir, shard.Options{})
 	require.ErrorContains(t, err, "nothing to rescue")
 	require.NoError(t, dir.Close())
+}
+
+// The node that is left had left a group once (shard.Node.Forget): as long as the old cluster lived, it must not vote in that group
+// before it has as much of its log again. Now nobody has it: the group is empty, but the node serves it.
+func TestRescueOfGroupsThatWereLeft(t *testing.T) {
+	r := newRig(t)
+	r.found(nil, "a", "b", "c")
+	r.write("before", 20, "a")
+	a := r.nodes["a"]
+	r.nodes["b"].stop()
+	r.nodes["c"].stop()
+	a.stop()
+	const group = 7
+	for _, last := range []uint64{3, 1 << 20} {
+		mark := filepath.Join(a.path, "snap", fmt.Sprintf("%03d-%016x.left", group, last))
+		require.NoError(t, os.WriteFile(mark, nil, 0o600))
+	}
+	dir, err := OpenDirectory(a.path, "")
+	require.NoError(t, err)
+	_, err = Rescue(dir, shard.Options{SegmentBytes: 4 << 20, Loops: 1})
+	require.NoError(t, err)
+	require.NoError(t, dir.Close())
+	a.start(nil)
+	r.waitReady("a")
+	r.holds("before", 20, "a")
+	a.stop()
+	a.start(nil)
+	r.waitReady("a")
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"fastpaca/raft"
+	"fastpaca/wal"
+	"fastpaca/wal/walfs"
 )
 
 // ErrBusy says that Forget has to be tried again later.
@@ -182,4 +184,26 @@ func (n *Node) removeSnapshots(id uint32) error {
 		}
 	}
 	return disk.SyncDir(dir)
+}
+
+// DropMarks removes the marks of Forget from a node's directory that no process uses, durably: for a cluster that begins anew with
+// what this node has (cluster.Rescue), where what it acknowledged and forgot is nobody's any more. fsys nil: the operating
+// system's.
+func DropMarks(fsys wal.FS, dir string) error {
+	if fsys == nil {
+		fsys = walfs.OS()
+	}
+	dir = snapDir(dir)
+	names, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, _, ok := parseLeftName(name); ok {
+			if err := fsys.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return fsys.SyncDir(dir)
 }
