@@ -40,7 +40,9 @@ func (n *Node) Forget(id uint32) error {
 	}
 	var refused error
 	var last uint64
+	var diverged bool
 	err := g.loop.call(func() {
+		diverged = g.stopped
 		refused = g.standStill()
 		last = max(g.leftTo, g.raft.Status().Last)
 	})
@@ -62,7 +64,8 @@ func (n *Node) Forget(id uint32) error {
 		err = n.removeSnapshots(id)
 	}
 	return errors.Join(err, g.loop.call(func() {
-		g.snap.busy, g.stopped = false, false
+		g.snap.busy = false
+		g.stopped = diverged && g.applied > 0 // what went wrong goes with the state, and not before
 		g.publishRole()
 	}))
 }

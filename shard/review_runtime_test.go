@@ -292,3 +292,34 @@ func TestStoppedGroupTakesNothing(t *testing.T) {
 	require.Zero(t, n.inflight.Load())
 	require.NoError(t, n.Close())
 }
+
+// TestForgetThatFailsStartsNothing: a diverged group stays stopped when the disk has no room for Forget's mark, and begins anew
+// when it has.
+func TestForgetThatFailsStartsNothing(t *testing.T) {
+	var full atomic.Bool
+	o := testOptions(walfs.NewFaulty(walfs.NewMem(), func(c walfs.Call) walfs.Fault {
+		if c.Op == walfs.OpCreate && full.Load() && strings.HasSuffix(c.Path, leftSuffix) {
+			return walfs.Fault{Err: syscall.ENOSPC}
+		}
+		return walfs.Fault{}
+	}))
+	n := openNode(t, o)
+	require.Equal(t, CodeOK, put(n, "x"))
+	id := Of([]byte("x"))
+	g := n.groups[id]
+	require.NoError(t, g.loop.call(func() {
+		g.raft.StepDown()
+		g.loop.diverged(g, 2, errors.New("as a test"))
+	}))
+	full.Store(true)
+	require.ErrorIs(t, n.Forget(id), syscall.ENOSPC)
+	var st MemberStatus
+	n.Member(id, &st)
+	require.True(t, st.Stopped)
+	full.Store(false)
+	require.NoError(t, n.Forget(id))
+	n.Member(id, &st)
+	require.False(t, st.Stopped)
+	require.Zero(t, st.Last)
+	require.NoError(t, n.Close())
+}
