@@ -12,7 +12,7 @@ import (
 
 // writeMetrics renders what the node, its log and its connections count. The series of HTTP and streams are
 // httpd's own.
-func writeMetrics(w io.Writer, node *cluster.Node, lag *lagSampler) {
+func writeMetrics(w io.Writer, node *cluster.Node, lag *lagSampler, arch *archiving) {
 	var s shard.Stats
 	node.Stats(&s)
 	var p peer.Stats
@@ -23,6 +23,7 @@ func writeMetrics(w io.Writer, node *cluster.Node, lag *lagSampler) {
 	peerMetrics(m, &p)
 	shardMetrics(m, &s)
 	historyMetrics(m, &s)
+	arch.metrics(m)
 }
 
 func walMetrics(m *httpd.MetricsWriter, s *wal.Stats) {

@@ -26,7 +26,7 @@ func TestMetricsOfANode(t *testing.T) {
 	require.Eventually(t, func() bool { ok, _ := node.Ready(); return ok }, 10*time.Second, time.Millisecond)
 
 	var out bytes.Buffer
-	writeMetrics(&out, node, newLagSampler(node))
+	writeMetrics(&out, node, newLagSampler(node), nil)
 	described := map[string]bool{}
 	sample := regexp.MustCompile(`^([a-z_]+)(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [-+0-9.eE]+$`)
 	for _, line := range strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n") {

@@ -12,9 +12,9 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
-	"strings"
 	"syscall"
 
+	"fastpaca/archive"
 	"fastpaca/cluster"
 	"fastpaca/cluster/peer"
 	"fastpaca/httpd"
@@ -36,7 +36,7 @@ func server(args []string, stdout, stderr io.Writer) int {
 	defer log.Close()
 	say := log.Func()
 	for _, name := range notes {
-		say(httpd.LevelWarn, "setting_without_effect", "this setting matters only with a feature that this version does not have yet", "variable", name)
+		say(httpd.LevelWarn, "setting_without_effect", "this setting matters only with FASTPACA_ARCHIVER_ENABLED=true", "variable", name)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
@@ -63,6 +63,13 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	acceptTLS, dialTLS, err := clusterTLS(cfg)
 	if err != nil {
 		return err
+	}
+	var store archive.Store // nil: no archive
+	if cfg.archiver {
+		if store, err = openStore(&cfg.archive, os.LookupEnv); err != nil {
+			return err
+		}
+		defer store.Close()
 	}
 	dir, err := cluster.OpenDirectory(cfg.dataDir, cfg.nodeName)
 	if err != nil {
@@ -93,12 +100,14 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	say(httpd.LevelInfo, "recovered", "the state is rebuilt",
 		"snapshots", st.Replay.Snapshots, "entries", st.Replay.Entries, "took", st.Replay.Took)
 
+	arch := startArchive(&cfg.archive, store, node.Shard, logEvents(say))
 	lag := newLagSampler(node)
 	srv := httpd.New(httpd.Config{
 		Store: node, Router: node, Peer: node.ServePeer,
 		Counter: counter.Counter, NodeName: dir.Identity.Name, Advertise: cfg.advertise, Version: version,
 		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
-		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node, lag) },
+		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node, lag, arch) },
+		Archive: arch.reading(),
 	})
 	node.SetHandlers(srv.ServeForwarded, srv.ServeRemoteStream)
 	served := make(chan error, 1)
@@ -112,6 +121,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	case <-ctx.Done():
 		stop(cfg, srv, node, say)
 	}
+	arch.close() // before the log that it acknowledges through
 	if cerr := node.Close(); cerr != nil {
 		err = errors.Join(err, cerr)
 	}
@@ -172,7 +182,8 @@ func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
 		WALSoftBytes:    cfg.walSoftBytes,
 		WALHardBytes:    cfg.walHardBytes,
 		SnapshotBytes:   cfg.snapshotBytes,
-		Logf:            func(event string, kv ...any) { say(levelOf(event), event, eventText[event], kv...) },
+		TailKeep:        cfg.tailKeep,
+		Logf:            logEvents(say),
 		// After a failed write or fsync nothing the page cache says can be believed (DESIGN.md, promise 7):
 		// no cleaning up, the next start reads what the disk really has.
 		Fatal: func(err error) {
@@ -180,29 +191,6 @@ func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
 			os.Exit(3)
 		},
 	}
-}
-
-// eventText says in a sentence what the node's and its log's own events mean for the operator.
-var eventText = map[string]string{
-	"snapshot_failed":     "a snapshot could not be written and is tried again; the log grows until it works",
-	"wal_full":            "there is no room for the log: appends answer storage_full until there is",
-	"wal_has_room":        "there is room for the log again: appends are taken",
-	"wal_no_space":        "the disk has no room for the next log segment; it is tried again every second",
-	"wal_no_descriptors":  "the process has no file descriptors left for the log; raise the limit of open files",
-	"wal_torn_tail":       "the log ended in an unfinished write, as after a crash; it was never acknowledged",
-	"wal_foreign_file":    "a file in the log's directory is not the log's; it is left alone",
-	"wal_reclaim_failed":  "an old segment could not be given up yet and is tried again",
-	"shutdown_incomplete": "writes under way were not answered in time; what was acknowledged is on disk",
-}
-
-// levelOf is warn for events that an operator may have to act on.
-func levelOf(event string) httpd.Level {
-	for _, bad := range []string{"_failed", "_full", "_incomplete", "_no_space", "_no_descriptors", "_foreign_file"} {
-		if strings.HasSuffix(event, bad) {
-			return httpd.LevelWarn
-		}
-	}
-	return httpd.LevelInfo
 }
 
 // commandSlack is what encoding adds to a request body at most: 14 bytes a message, 1000 messages, their

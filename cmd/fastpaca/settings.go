@@ -48,14 +48,11 @@ type settings struct {
 	tlsKey        string
 	tlsCA         string
 
-	// Parsed and refused, or without effect, until they work.
-	readMode      string
-	archiver      bool
-	databaseURL   string
-	flushInterval time.Duration
-	archiverBatch int
-	migrateOnBoot bool
-	tailKeep      int
+	archiver bool
+	archive  archiveSettings
+	tailKeep int
+
+	readMode string // parsed and refused until there is another than the default
 }
 
 // setting is one variable: its two names, its default as a person would write it, and how it is parsed.
@@ -67,10 +64,14 @@ type setting struct {
 	parse func(s *settings, value string) error
 }
 
-// later are the variables of archiving that only matter once it is on.
-var later = map[string]bool{
-	"DATABASE_URL": true, "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS": true,
-	"FASTPACA_ARCHIVER_BATCH_SIZE": true, "MIGRATE_ON_BOOT": true,
+// onlyArchiving says whether a variable matters only once archiving is on.
+func onlyArchiving(env string) bool {
+	switch env {
+	case "DATABASE_URL", "FASTPACA_ARCHIVE_ADAPTER", "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "FASTPACA_ARCHIVER_BATCH_SIZE", "MIGRATE_ON_BOOT",
+		"FASTPACA_S3_BUCKET", "FASTPACA_S3_PREFIX", "FASTPACA_S3_ENDPOINT":
+		return true
+	}
+	return false
 }
 
 // blockBytes is what segment sizes are rounded down to.
@@ -147,23 +148,31 @@ func table() []setting {
 			func(s *settings, v string) error { s.tlsCA = v; return nil }},
 		{"FASTPACA_READ_MODE", "read-mode", "readindex", "readindex (lease is not available yet)",
 			func(s *settings, v string) error { s.readMode = v; return oneOf(v, "readindex", "lease") }},
-		{"FASTPACA_ARCHIVER_ENABLED", "archiver-enabled", "false", "archive to cold storage (not available yet)",
+		{"FASTPACA_ARCHIVER_ENABLED", "archiver-enabled", "false", "store every message in Postgres or S3, too, and let old ones leave the nodes (docs/archive.md)",
 			boolSetting(func(s *settings, b bool) { s.archiver = b })},
+		{"FASTPACA_ARCHIVE_ADAPTER", "archive-adapter", "postgres", "postgres or s3 (only with the archiver)",
+			func(s *settings, v string) error { s.archive.adapter = v; return oneOf(v, "postgres", "s3") }},
 		{"DATABASE_URL", "database-url", "", "Postgres of the archive (only with the archiver)",
-			func(s *settings, v string) error { s.databaseURL = v; return nil }},
-		{"FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "archive-flush-interval-ms", "5000", "pause between archive flushes (only with the archiver)",
-			msSetting(func(s *settings, d time.Duration) { s.flushInterval = d }, 1, 3_600_000)},
+			func(s *settings, v string) error { s.archive.databaseURL = v; return nil }},
+		{"FASTPACA_S3_BUCKET", "s3-bucket", "", "bucket of the archive, which must exist; credentials are taken from AWS_* (only with the archiver)",
+			func(s *settings, v string) error { s.archive.s3.Bucket = v; return nil }},
+		{"FASTPACA_S3_PREFIX", "s3-prefix", "fastpaca/", "put before every key as it is (only with the archiver)",
+			func(s *settings, v string) error { s.archive.s3.Prefix = v; return nil }},
+		{"FASTPACA_S3_ENDPOINT", "s3-endpoint", "", "https://host[:port] or http://host[:port] of the S3 server; default: AWS (only with the archiver)",
+			func(s *settings, v string) error { s.archive.s3.Endpoint = v; return nil }},
+		{"FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "archive-flush-interval-ms", "5000", "longest time that a message waits for the archive (only with the archiver)",
+			msSetting(func(s *settings, d time.Duration) { s.archive.interval = d }, 1, 3_600_000)},
 		{"FASTPACA_ARCHIVER_BATCH_SIZE", "archiver-batch-size", "5000", "rows of one archive batch (only with the archiver)",
-			intSetting(func(s *settings, n int64) { s.archiverBatch = int(n) }, 1, 1<<20)},
-		{"MIGRATE_ON_BOOT", "migrate-on-boot", "true", "create or migrate the archive's tables (only with the archiver)",
-			boolSetting(func(s *settings, b bool) { s.migrateOnBoot = b })},
+			intSetting(func(s *settings, n int64) { s.archive.batch = int(n) }, 1, 1<<20)},
+		{"MIGRATE_ON_BOOT", "migrate-on-boot", "true", "create what the archive lacks, or bring it up to date (only with the archiver)",
+			boolSetting(func(s *settings, b bool) { s.archive.migrate = b })},
 		{"FASTPACA_TAIL_KEEP", "tail-keep", "1000", "messages of a context that stay in memory at least; older ones are read from history files or the archive",
 			intSetting(func(s *settings, n int64) { s.tailKeep = int(n) }, 1, 1<<40)},
 	}
 }
 
 // load builds the settings from flags, the environment and the defaults, in this order of precedence. An
-// error names the variable and the flag. notes are settings that were given but have no effect yet.
+// error names the variable and the flag. notes are settings that were given but have no effect without archiving.
 func load(args []string, env func(string) (string, bool), out io.Writer) (s settings, notes []string, err error) {
 	fs := flag.NewFlagSet("fastpaca server", flag.ContinueOnError)
 	fs.SetOutput(out)
@@ -192,12 +201,16 @@ func load(args []string, env func(string) (string, bool), out io.Writer) (s sett
 		if err := row.parse(&s, value); err != nil {
 			return s, nil, fmt.Errorf("%s (flag --%s), from the %s: %w", row.env, row.flag, from, err)
 		}
-		if set && later[row.env] {
+		if set && onlyArchiving(row.env) {
 			notes = append(notes, row.env)
 		}
 	}
 	if s.clusterSecret == "" {
 		s.clusterSecret = s.apiKey
+	}
+	s.archive.tailKeep = s.tailKeep
+	if s.archiver {
+		notes = nil
 	}
 	return s, notes, s.refuse()
 }
@@ -209,8 +222,6 @@ func (s *settings) refuse() error {
 		return errors.New("FASTPACA_CLUSTER_TLS_CERT and FASTPACA_CLUSTER_TLS_KEY go together: set both or none")
 	case s.tlsCA != "" && s.tlsCert == "":
 		return errors.New("FASTPACA_CLUSTER_TLS_CA does nothing without FASTPACA_CLUSTER_TLS_CERT and FASTPACA_CLUSTER_TLS_KEY: set them too, or remove it")
-	case s.archiver:
-		return errors.New("FASTPACA_ARCHIVER_ENABLED (flag --archiver-enabled): this build has no archiver; it comes with a later version: set it to false (every message stays on this node)")
 	case s.readMode == "lease":
 		return errors.New("FASTPACA_READ_MODE (flag --read-mode): leader leases do not exist in this version: use readindex, which asks a quorum and never answers stale")
 	case s.walSoftBytes > s.walHardBytes:

@@ -24,8 +24,8 @@ func TestDefaultsAreTheSeeds(t *testing.T) {
 	require.Equal(t, 512, s.streamMax)
 	require.Equal(t, 8<<20, s.maxBodyBytes)
 	require.Empty(t, s.apiKey)
-	require.Equal(t, 5*time.Second, s.flushInterval)
-	require.Equal(t, 5000, s.archiverBatch)
+	require.Equal(t, 5*time.Second, s.archive.interval)
+	require.Equal(t, 5000, s.archive.batch)
 	require.Equal(t, 1000, s.tailKeep)
 	require.Equal(t, 3, s.clusterSize)
 	require.Empty(t, s.seeds)
@@ -88,6 +88,8 @@ func TestBadValuesNameTheVariable(t *testing.T) {
 	f("FASTPACA_READ_MODE", "yolo", "not one of")
 	f("FASTPACA_CLUSTER_SIZE", "x", "whole number")
 	f("MIGRATE_ON_BOOT", "perhaps", "true or false")
+	f("FASTPACA_ARCHIVER_ENABLED", "maybe", "true or false")
+	f("FASTPACA_ARCHIVE_ADAPTER", "mysql", "not one of")
 	f("FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS", "5s", "whole number")
 	f("FASTPACA_CLUSTER_SEED", "a:1,b", "host:port")
 	f("FASTPACA_CLUSTER_SEED", ":4000", "no host")
@@ -101,7 +103,6 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, env)
 		require.ErrorContains(t, err, want)
 	}
-	f("FASTPACA_ARCHIVER_ENABLED", "true", "no archiver")
 	f("FASTPACA_READ_MODE", "lease", "do not exist")
 }
 
@@ -109,6 +110,9 @@ func TestSettingsWithoutEffectAreNoted(t *testing.T) {
 	_, notes, err := loadWith(nil, map[string]string{"DATABASE_URL": "postgres://x", "FASTPACA_ARCHIVER_BATCH_SIZE": "10"})
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"DATABASE_URL", "FASTPACA_ARCHIVER_BATCH_SIZE"}, notes)
+	_, notes, err = loadWith([]string{"--archiver-enabled", "true"}, map[string]string{"DATABASE_URL": "postgres://x", "FASTPACA_ARCHIVER_BATCH_SIZE": "10"})
+	require.NoError(t, err)
+	require.Empty(t, notes)
 }
 
 func TestLimitsFitTogether(t *testing.T) {
