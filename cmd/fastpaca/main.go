@@ -20,6 +20,8 @@ usage:
   fastpaca drain [flags] NAME   have a node give all it holds to others
   fastpaca undrain [flags] NAME take that back
   fastpaca rescue [--yes] DIR   make what one node has a cluster of its own, after the majority is lost for good
+  fastpaca export [flags]       write contexts with their histories to a file of JSON lines
+  fastpaca import [flags]       read them back, into this store or another
   fastpaca wal dump [flags] DIR print the log of a stopped node, for people
   fastpaca version              print the version
 `
@@ -39,6 +41,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return drain(args[0], args[1:], stdout, stderr)
 	case "rescue":
 		return rescue(args[1:], stdout, stderr)
+	case "export":
+		return export(args[1:], stdout, stderr)
+	case "import":
+		return importFile(args[1:], stdout, stderr)
 	case "wal":
 		if len(args) > 1 && args[1] == "dump" {
 			return walDump(args[2:], stdout, stderr)
