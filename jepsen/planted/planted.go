@@ -27,7 +27,6 @@ const (
 	CommitWithoutLeader  // a follower takes all it has for committed
 	HeartbeatCommits     // a heartbeat commits beyond what the follower acknowledged
 	LeaderCountsUnsynced // a leader counts its own copy before its disk has it (etcd 14370)
-	AckAfterTruncate     // a sync vouches for entries that were replaced meanwhile (the ABA race)
 	LearnerCounted       // a learner's copy counts for commit
 	ConfWithoutJoint     // several voters are swapped in one step
 	ConfBeforeTermCommit // memberships change before an entry of the term is committed (Ongaro 2015)

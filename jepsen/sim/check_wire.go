@@ -52,11 +52,12 @@ func (w *World) checkMessage(m *raft.Message) error {
 		}
 		if first {
 			w.count.Elections++
-			w.delicate(m.From)
+			w.delicate(m.From, true)
+			w.atOnce(m.From, m.Group)
 		}
 	case raft.MsgVoteResp:
 		if !m.Reject {
-			w.delicate(m.From)
+			w.delicate(m.From, false)
 		}
 	}
 	if m.Type != raft.MsgAppend {

@@ -28,6 +28,8 @@ type machine struct {
 	place *placement
 	life  uint64 // counts processes; what belongs to one checks it
 
+	hurry       bool // it boots again in no time
+	mute        bool // nothing that it sends arrives any more; it crashes soon
 	pausedUntil int64
 	diskUntil   int64 // no sync ends before
 	diskDelay   int64 // how long a round of the log takes, at most
@@ -70,7 +72,7 @@ func (m *machine) boot() {
 	m.appliedTo = map[uint32]uint64{}
 	m.outSince = make([]int64, len(m.w.groups))
 	m.verified = make([]verified, len(m.w.model.contexts))
-	m.loopsDue, m.walDue, m.snapDue = false, false, false
+	m.loopsDue, m.walDue, m.snapDue, m.mute, m.hurry = false, false, false, false, false
 	m.place = newPlacement(m.w)
 	life := m.life
 	m.guard("boot", func() {
@@ -290,6 +292,10 @@ func (t *transport) Send(msgs []raft.Message) {
 			if msgs[k].To == to && laneOf(msgs[k].Type) == l {
 				raw = peer.AppendMessages(raw, msgs[k:k+1])
 			}
+		}
+		if t.m.mute {
+			w.count.Lost++
+			continue
 		}
 		w.net.send(frame{from: t.m.id, to: to, lane: l, raw: raw})
 	}

@@ -46,7 +46,7 @@ func (w *World) upCount() (n int) {
 
 // crashOne takes the power, or only the process, of one machine: now, or at one of the next changes of its disk.
 func (w *World) crashOne() {
-	m := w.any()
+	m := w.victim()
 	if !m.up() || !w.swarm.allDown && w.upCount() <= len(w.machines)/2+1 {
 		return
 	}
@@ -84,17 +84,40 @@ func (m *machine) shutDown() {
 
 // delicate is told of moments in which much hangs on what a node has on its disk: it has given its vote, or has just begun
 // to lead.
-func (w *World) delicate(id uint64) {
+func (w *World) delicate(id uint64, leads bool) {
 	m := w.machineOf(id)
 	if w.calm || m == nil || w.now < w.swarm.quiet || !w.net.chance(w.swarm.aimed) {
 		return
 	}
 	life := m.life
-	w.after(w.rng.Int64N(20*millisecond), func() {
+	if leads && w.rng.IntN(2) == 0 {
+		m.mute = true // its first entry stays on its own disk
+	}
+	w.after(w.rng.Int64N(30*millisecond), func() {
 		if m.life == life && m.up() {
+			m.hurry = !leads // back before the election is over
 			m.crash("aimed")
 		}
 	})
+}
+
+// atOnce has a new leader change the membership before it has committed anything.
+func (w *World) atOnce(id uint64, group uint32) {
+	m := w.machineOf(id)
+	if w.calm || m == nil || w.swarm.orchestrated || w.now < w.swarm.quiet || !w.net.chance(w.swarm.aimed) {
+		return
+	}
+	m.in(w.rng.Int64N(3*millisecond), func() { m.changeConf(group) })
+}
+
+// victim is any machine, every other time one that leads something.
+func (w *World) victim() *machine {
+	if w.rng.IntN(2) == 0 {
+		if m := w.someLeader(); m != nil {
+			return m
+		}
+	}
+	return w.any()
 }
 
 // powerCut takes the power of all machines at the same moment.
@@ -116,6 +139,8 @@ func (w *World) processGone(m *machine) {
 	}
 	if w.calm {
 		w.after(w.between(millisecond, 100*millisecond), m.boot)
+	} else if m.hurry {
+		w.after(w.between(millisecond, 10*millisecond), m.boot)
 	} else {
 		w.after(w.between(millisecond, []int64{50, 500, 3000}[w.rng.IntN(3)]*millisecond), m.boot)
 	}
@@ -134,7 +159,7 @@ func (w *World) processGone(m *machine) {
 
 // pauseOne stops a process for a while; it goes on as if nothing had happened.
 func (w *World) pauseOne() {
-	m := w.any()
+	m := w.victim()
 	if !m.running() {
 		return
 	}
@@ -316,10 +341,13 @@ func (w *World) transfer() {
 // changeConf proposes any change of a membership at all; those that make no sense are refused.
 func (w *World) changeConf() {
 	group := w.anyGroup()
-	m := w.leaderOf(group)
-	if m == nil {
-		return
+	if m := w.leaderOf(group); m != nil {
+		m.changeConf(group)
 	}
+}
+
+func (m *machine) changeConf(group uint32) {
+	w := m.w
 	cc := raft.ConfChange{Joint: w.rng.IntN(3) == 0, Stay: w.rng.IntN(4) == 0}
 	if w.rng.IntN(4) > 0 {
 		for range 1 + w.rng.IntN(3) {

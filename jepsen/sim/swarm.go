@@ -77,5 +77,28 @@ func drawSwarm(rng *rand.Rand, nodes int) swarm {
 		s.replicas = s.nodes
 	}
 	s.contexts = s.shards * (1 + rng.IntN(3))
+	switch rng.IntN(6) {
+	case 0:
+		s.elections()
+	case 1:
+		s.sleepers(pick)
+	}
 	return s
+}
+
+// elections makes a world of leaders that die as soon as they lead, with one entry in a message: what is left of several
+// terms at the same index (paper, figure 8), memberships of leaders that have committed nothing yet.
+func (s *swarm) elections() {
+	s.aimed, s.messageBytes, s.electionTicks, s.allDown = 500, 1, 8, true
+	s.net = networkOptions{delay: 10 * millisecond, replay: s.net.replay}
+	s.loopDelay, s.diskDelay, s.think, s.stormy = millisecond, 2*millisecond, 10*millisecond, 25*second
+	s.pause, s.partition, s.diskFull, s.diskHang, s.wipe, s.powerCut = 0, 0, 0, 0, 0, 0
+}
+
+// sleepers makes a world of leaders that stop again and again for longer than an election takes, while answers to them are
+// on their way and clients go on asking them: nothing that they hear afterwards may be taken for newer than it is.
+func (s *swarm) sleepers(pick func(...int64) int64) {
+	s.pause, s.longPauses, s.think, s.stormy = 800*millisecond, true, 2*millisecond, 25*second
+	s.net.delay, s.net.tail, s.net.tailDelay = pick(10, 30)*millisecond, 100, 100*millisecond
+	s.crash, s.powerCut, s.partition, s.diskHang, s.diskFull, s.wipe = 0, 0, 0, 0, 0, 0
 }
