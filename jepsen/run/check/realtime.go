@@ -93,14 +93,13 @@ func sweep(v *Verdict, all []placed) {
 	byEnd := slices.Clone(all)
 	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.op.Start, b.op.Start) })
 	slices.SortFunc(byEnd, func(a, b placed) int { return cmp.Compare(a.op.End, b.op.End) })
+	var far *placed
 	next := 0
 	for i := range all {
 		p := &all[i]
 		for ; next < len(byEnd) && byEnd[next].op.End < p.op.Start; next++ {
-			q := &byEnd[next]
-			if far == nil || q.at > far.at {
+			if q := &byEnd[next]; far == nil || q.at > far.at {
 				far = q
-			}
 			}
 		}
 		switch {
