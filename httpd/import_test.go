@@ -177,3 +177,16 @@ func TestImportOfLargestMessage(t *testing.T) {
 		})
 	}
 }
+
+// TestImportThroughAnotherNode: an import goes to the leader as any append does, and its refusal comes back whole.
+func TestImportThroughAnotherNode(t *testing.T) {
+	c := newTestCluster(t, 2)
+	g := c.nodes[1]
+	g.ok(201, "PUT", "/v1/contexts/x", "")
+	m := `{"seq":1,"role":"user","parts":[{"type":"text","text":"m"}],"token_count":1,"metadata":{},"inserted_at":"2024-02-29T23:59:59.999Z"}`
+	g.ok(201, "POST", "/v1/contexts/x/messages?import=true", `{"message":`+m+`}`)
+	require.Equal(t, []string{m}, g.history("x"))
+	a := g.refused(409, "conflict", "POST", "/v1/contexts/x/messages?import=true", `{"message":`+m+`}`)
+	require.Contains(t, a.body, `"version":1,"last_seq":1}`)
+	require.Positive(t, c.routes[1].forwarded.Load())
+}

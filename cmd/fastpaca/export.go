@@ -115,6 +115,7 @@ func (x *exporter) file(ctx context.Context, name string) (err error) {
 	}
 	x.bar.contexts.Store(x.from.contexts)
 	x.bar.messages.Store(x.from.messages)
+	x.bar.before.Store(x.from.messages)
 	x.bar.done.Store(int64(x.from.contexts + x.from.messages))
 	if x.from.ended {
 		x.api.say(name + " is complete already")

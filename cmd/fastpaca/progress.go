@@ -14,8 +14,9 @@ import (
 type progress struct {
 	contexts atomic.Uint64
 	messages atomic.Uint64
-	done     atomic.Int64 // of total, in whatever unit
-	total    atomic.Int64 // 0: unknown
+	done     atomic.Int64  // of total, in whatever unit
+	total    atomic.Int64  // 0: unknown
+	before   atomic.Uint64 // messages of an earlier run, which say nothing about the rate
 
 	verb  string
 	w     io.Writer
@@ -86,7 +87,8 @@ func (p *progress) line(after time.Duration) string {
 		fmt.Fprintf(&b, "[%s%s] %3.0f%%  ", strings.Repeat("#", full), strings.Repeat(".", progressWidth-full), 100*share)
 	}
 	messages := p.messages.Load()
-	fmt.Fprintf(&b, "%d contexts, %d messages, %.0f messages/s", p.contexts.Load(), messages, float64(messages)/max(after.Seconds(), 0.001))
+	rate := float64(messages-min(p.before.Load(), messages)) / max(after.Seconds(), 0.001)
+	fmt.Fprintf(&b, "%d contexts, %d messages, %.0f messages/s", p.contexts.Load(), messages, rate)
 	return b.String()
 }
 
