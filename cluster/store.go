@@ -1,6 +1,9 @@
 package cluster
 
-import "fastpaca/shard"
+import (
+	"fastpaca/cluster/place"
+	"fastpaca/shard"
+)
 
 // httpd.Store: what is served on this node.
 
@@ -55,13 +58,14 @@ func (n *Node) Ready() (bool, string) {
 	case m == nil:
 		return false, "raft_sync"
 	}
-	if pm := m.machine.picture(); pm.Node(m.id) == nil {
+	pm := m.machine.picture()
+	if pm.Node(m.id) == nil {
 		if pm.Departed(m.id) {
 			return false, "removed"
 		}
 		return false, "raft_sync"
 	}
-	return m.store.Ready()
+	return m.store.ReadyFor(func(group uint32) bool { return group == place.Group || wanted(pm, group, m.id) })
 }
 
 // Status reports every shard; see shard.Node. It has no groups while the node has no cluster.

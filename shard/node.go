@@ -206,7 +206,11 @@ const diskStall = 2 * time.Second
 
 // Ready says whether every group that this node is a member of has a leader, so that this node can serve requests for
 // it or say who does, and if not, why.
-func (n *Node) Ready() (bool, string) {
+func (n *Node) Ready() (bool, string) { return n.ReadyFor(func(uint32) bool { return true }) }
+
+// ReadyFor is Ready for the groups that matter only. A node that was removed from a group does not hear of that from the
+// group itself, which goes on without it: it only misses the leader.
+func (n *Node) ReadyFor(matters func(group uint32) bool) (bool, string) {
 	if n.closing.Load() {
 		return false, "shutting_down"
 	}
@@ -217,7 +221,7 @@ func (n *Node) Ready() (bool, string) {
 		if g == nil || !g.member.Load() || g.serving.Load() {
 			continue
 		}
-		if g.leaderNow.Load() == 0 || n.opt.Transport == nil {
+		if (g.leaderNow.Load() == 0 || n.opt.Transport == nil) && matters(g.id) {
 			return false, "raft_sync"
 		}
 	}
