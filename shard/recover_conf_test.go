@@ -158,7 +158,9 @@ func TestLeftoversOfAReplacedLog(t *testing.T) {
 	p := replayOf(t, 1, three)
 	p.r.snapIndex, p.r.snapTerm, p.r.applied, p.r.appliedTerm = 10, 5, 10, 5
 	p.noop(9, 3, 8).noop(10, 3, 8).noop(11, 3, 8).noop(12, 4, 8).is(10, 10, false)
-	p.noop(11, 5, 10).noop(12, 6, 11).is(11, 12, false)
+	// The leader's entries over it, the snapshot's last one among them: without that one the log would have heard of the
+	// snapshot before, and would hand out nothing of what was there.
+	p.noop(10, 5, 9).noop(11, 5, 10).noop(12, 6, 11).is(11, 12, false)
 }
 
 // TestPlacementGroup: its commands go through the log like any other, its snapshots are files of their own, and all of it
