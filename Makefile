@@ -48,7 +48,7 @@ sim-long: ## the same, SEEDS seeds from FIRST on
 	$(GO) test -count=1 -timeout 48h ./jepsen/sim -run 'TestSeeds$$' -v -first=$(FIRST) -seeds=$(SEEDS)
 
 planted: ## bugs built in on purpose: the simulation must find each
-	$(GO) test -count=1 -timeout 30m -tags planted ./jepsen/sim -run 'Planted' -v
+	$(GO) test -count=1 -timeout 30m -tags planted ./raft ./jepsen/sim -run 'Planted' -v
 
 bench: build ## speed as ratios to floors measured in the same run; writes bench/out/result.json
 	$(GO) run ./bench

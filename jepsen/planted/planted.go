@@ -29,7 +29,6 @@ const (
 	LeaderCountsUnsynced // a leader counts its own copy before its disk has it (etcd 14370)
 	LearnerCounted       // a learner's copy counts for commit
 	ConfWithoutJoint     // several voters are swapped in one step
-	ConfBeforeTermCommit // memberships change before an entry of the term is committed (Ongaro 2015)
 	ReadBeforeTermCommit // reads are served before an entry of the term is committed (Redis-Raft 18)
 	ReadRoundReused      // any echo confirms the newest read round (etcd 20418)
 	ReadWithoutRound     // who believes to lead answers reads

@@ -93,7 +93,11 @@ func (w *World) delicate(id uint64, leads bool) {
 	if leads && w.rng.IntN(2) == 0 {
 		m.mute = true // its first entry stays on its own disk
 	}
-	w.after(w.rng.Int64N(30*millisecond), func() {
+	soon := 30 * millisecond
+	if !leads && w.rng.IntN(2) == 0 {
+		soon = millisecond / 2 // before the disk has it
+	}
+	w.after(w.rng.Int64N(soon), func() {
 		if m.life == life && m.up() {
 			m.hurry = !leads // back before the election is over
 			m.crash("aimed")

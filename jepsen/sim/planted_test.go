@@ -9,9 +9,32 @@ import (
 	"fastpaca/jepsen/planted"
 )
 
-// within is the number of seeds in which each planted bug must be found: at least three times what it took when the
-// table was made, so that an innocent change of the schedule does not fail the test.
-var within = map[planted.Bug]uint64{}
+// within is the number of seeds in which each planted bug must be found: several times what it took when the table was
+// made (behind each), so that an innocent change of the schedule does not fail the test.
+var within = [planted.End]uint64{
+	planted.AckBeforeSync:         20,  // 1
+	planted.VoteBeforeDurable:     100, // 9
+	planted.VoteForgotten:         60,  // 1
+	planted.VoteForAnybody:        20,  // 1
+	planted.SuffixKept:            20,  // 1
+	planted.CommitWithoutLeader:   20,  // 2
+	planted.HeartbeatCommits:      20,  // 1
+	planted.LeaderCountsUnsynced:  40,  // 2
+	planted.LearnerCounted:        200, // 24
+	planted.ConfWithoutJoint:      60,  // 4
+	planted.ReadBeforeTermCommit:  100, // 13
+	planted.ReadRoundReused:       800, // 27, and with another schedule not in 100
+	planted.ReadWithoutRound:      100, // 15
+	planted.VoteNotPersisted:      60,  // 1
+	planted.SnapshotNotSynced:     40,  // 2
+	planted.SnapshotNameNotSynced: 40,  // 2
+	planted.KeysNotInSnapshot:     40,  // 2
+	planted.LostAnsweredOK:        40,  // 4
+	planted.UnknownAnsweredLost:   20,  // 1
+	planted.ApplyTwice:            20,  // 1
+	planted.GuardIgnored:          20,  // 1
+	planted.CommitOldTerm:         0,   // raft's own simulation finds it: raft/planted_test.go
+}
 
 // TestPlantedBugsAreFound shows that the rig is evidence: each bug, alone, is found. go test -tags planted.
 func TestPlantedBugsAreFound(t *testing.T) {
@@ -19,7 +42,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		t.Run(b.String(), func(t *testing.T) {
 			limit := within[b]
 			if limit == 0 {
-				limit = *seedsFlag
+				t.Skip("found by the simulation of one group, in package raft")
 			}
 			planted.Plant(b)
 			defer planted.Plant(planted.None)
