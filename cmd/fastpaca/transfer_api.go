@@ -32,13 +32,14 @@ const (
 type transferAPI struct {
 	client   *client
 	patience time.Duration    // retryFor
+	pause    time.Duration    // retryPause
 	say      func(msg string) // tells the user of trouble
 }
 
 // send sends a request until there is an answer that trying again will not change, and returns the body of a 2xx answer. Any
 // other answer is a *rejection.
 func (a *transferAPI) send(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	pause := retryPause
+	pause := a.pause
 	var deadline time.Time
 	for {
 		answer, after, err := a.attempt(ctx, method, path, body)
@@ -215,5 +216,5 @@ func newTransferAPI(c *client, say func(string)) *transferAPI {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = importWorkers
 	c.http.Transport = transport
-	return &transferAPI{client: c, patience: retryFor, say: say}
+	return &transferAPI{client: c, patience: retryFor, pause: retryPause, say: say}
 }

@@ -16,11 +16,12 @@ import (
 	"fastpaca/httpd"
 	"fastpaca/shard"
 	"fastpaca/tokenize"
+	"fastpaca/wal/walfs"
 
 	"github.com/stretchr/testify/require"
 )
 
-// testStore is a node on a disk of its own, behind its HTTP server.
+// testStore is a node on a disk of its own, in memory, behind its HTTP server.
 type testStore struct {
 	t    *testing.T
 	base string
@@ -29,7 +30,7 @@ type testStore struct {
 
 func openTestStore(t *testing.T, o shard.Options) *testStore {
 	t.Helper()
-	o.Dir, o.SegmentBytes = t.TempDir(), 64<<20
+	o.Dir, o.FS, o.SegmentBytes = "/data", walfs.NewMem(), 8<<20
 	node, err := shard.Open(o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, node.Close()) })
@@ -56,7 +57,7 @@ func openTestStore(t *testing.T, o shard.Options) *testStore {
 func (s *testStore) newAPI() *transferAPI {
 	a := newTransferAPI(&client{base: s.base}, func(string) {})
 	s.t.Cleanup(a.close)
-	a.patience = 20 * time.Second
+	a.patience, a.pause = 20*time.Second, time.Millisecond
 	return a
 }
 
@@ -125,7 +126,7 @@ func (s *testStore) fill() {
 		`{"role":"assistant","parts":[{"type":"tool_call","id":"c1","payload":{"z":[1,{"y":null}]}},{"type":"text","text":"x"}]}`,
 		`{"role":"tool","parts":[{"type":"tool_result","tool_call_id":"c1","output":"a\nb"}],"id":"mine"}`,
 		`{"role":"user","parts":[{"type":"deep","v":` + strings.Repeat("[", 123) + strings.Repeat("]", 123) + `}]}`,
-		`{"role":"user","parts":[{"type":"text","text":"` + strings.Repeat("huge ", 600_000) + `"}]}`,
+		`{"role":"user","parts":[{"type":"text","text":"` + strings.Repeat("huge ", 250_000) + `"}]}`,
 	} {
 		s.do("POST", "/v1/contexts/odd/messages", `{"message":`+m+`}`)
 	}
