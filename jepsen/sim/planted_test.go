@@ -23,7 +23,7 @@ var within = [planted.End]uint64{
 	planted.LearnerCounted:        200, // 24
 	planted.ConfWithoutJoint:      60,  // 4
 	planted.ReadBeforeTermCommit:  100, // 13
-	planted.ReadRoundReused:       800, // 27, and with another schedule not in 100
+	planted.ReadRoundReused:       800, // 138
 	planted.ReadWithoutRound:      100, // 15
 	planted.VoteNotPersisted:      60,  // 1
 	planted.SnapshotNotSynced:     40,  // 2
