@@ -31,10 +31,13 @@ check: ## gofmt, vet, staticcheck and our own rules
 	$(GO) test ./cmd/lint/
 
 race: ## every package's tests under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /jepsen)
+	CGO_ENABLED=1 $(GO) test -race -timeout 14m $$($(GO) list ./... | grep -v /jepsen)
 
-unit: ## every package's tests without it: allocation gates, crashes at every file operation
-	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v /jepsen)
+# What has no allocation gates and no file operations to crash at runs under the race detector only.
+RACE_ONLY := -e /jepsen -e /archive -e fastpaca/cluster$$ -e fastpaca/cmd/ -e fastpaca/bench$$ -e fastpaca/deploy
+unit: ## the packages with allocation gates and with crashes at every file operation, without it
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v $(RACE_ONLY))
+	$(GO) test -run 'Allocates' ./cluster
 
 e2e: build ## the real binary: kill -9, full disk, torn tail, flipped bit, shutdown
 	FASTPACA_BIN=$(CURDIR)/bin/fastpaca CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 8m ./jepsen
