@@ -11,7 +11,7 @@ LISTEN  ?= :4000
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check unit race e2e sim sim-long planted bench bench-quick fuzz clean
+.PHONY: help build run test check unit race e2e sim sim-long planted jepsen jepsen-long jepsen-short bench bench-quick fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,19 @@ sim-long: ## the same, SEEDS seeds from FIRST on
 
 planted: ## bugs built in on purpose: the simulation must find each
 	$(GO) test -count=1 -timeout 30m -tags planted ./raft ./jepsen/sim -run 'Planted' -v
+
+JEPSEN_SEED ?= 0
+jepsen: build ## real processes through every fault, 3 and then 5 nodes, about 10 minutes; jepsen/out has the report
+	nice -n 5 $(GO) run ./jepsen/run -nodes 3 -duration 4m -seed $(JEPSEN_SEED)
+	nice -n 5 $(GO) run ./jepsen/run -nodes 5 -duration 5m -seed $(JEPSEN_SEED)
+
+jepsen-long: build ## the same, an hour each
+	nice -n 5 $(GO) run ./jepsen/run -nodes 3 -duration 1h -seed $(JEPSEN_SEED)
+	nice -n 5 $(GO) run ./jepsen/run -nodes 5 -duration 1h -seed $(JEPSEN_SEED)
+
+jepsen-short: build ## ten faults of a fixed mixture on 3 nodes, under 2.5 minutes; first the harness' own tests
+	nice -n 5 $(GO) test -count=1 ./jepsen/run/...
+	nice -n 5 $(GO) run ./jepsen/run -short -seed 1
 
 bench: build ## speed as ratios to floors measured in the same run; writes bench/out/result.json
 	$(GO) run ./bench

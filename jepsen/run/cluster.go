@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"fastpaca/bench/proc"
+	"fastpaca/jepsen/run/lan"
+)
+
+const (
+	port = 4000
+	// tmpfsSize bounds the disk of the last node, which is a file system of its own so that it can be filled.
+	tmpfsSize = "512m"
+	// clientTimeout is longer than the product's own bound of 2.5 s, shorter than a pause.
+	clientTimeout = 4 * time.Second
+)
+
+// node is one server: a namespace, a directory, and a process now and then.
+type node struct {
+	id    int
+	name  string
+	host  *lan.Host
+	dir   string
+	log   string
+	env   []string
+	bin   string
+	child *proc.Child
+	http  *http.Client
+	small bool // its directory is on a file system of its own
+}
+
+type cluster struct {
+	lan   *lan.Switch
+	nodes []*node
+}
+
+// newCluster makes size hosts and their directories below dir.
+func newCluster(size int, bin, dir string, seed uint64) (*cluster, error) {
+	c := &cluster{lan: lan.NewSwitch(seed)}
+	if err := lan.Join(c.lan, 100); err != nil {
+		return nil, err
+	}
+	var seeds []string
+	for id := 1; id <= size; id++ {
+		seeds = append(seeds, netip.AddrPortFrom(lan.Addr(id), port).String())
+	}
+	for id := 1; id <= size; id++ {
+		host, err := lan.NewHost(c.lan, id)
+		if err != nil {
+			return nil, err
+		}
+		n := &node{id: id, name: fmt.Sprint("n", id), host: host, bin: bin}
+		n.dir, n.log = filepath.Join(dir, n.name, "data"), filepath.Join(dir, n.name+".log")
+		if err := os.MkdirAll(filepath.Dir(n.dir), 0o755); err != nil {
+			return nil, err
+		}
+		if id == size {
+			n.small = syscall.Mount("tmpfs", filepath.Dir(n.dir), "tmpfs", 0, "size="+tmpfsSize) == nil
+		}
+		n.http = &http.Client{Timeout: clientTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+		n.env = []string{
+			"FASTPACA_LISTEN=" + seeds[id-1], "FASTPACA_ADVERTISE=" + seeds[id-1], "FASTPACA_RAFT_DATA_DIR=" + n.dir, "FASTPACA_NODE_NAME=" + n.name,
+			"FASTPACA_CLUSTER_SEED=" + strings.Join(seeds, ","), fmt.Sprint("FASTPACA_CLUSTER_SIZE=", size), "FASTPACA_CLUSTER_SECRET=jepsen",
+			// What is rare shall be frequent: segments, snapshots, transfers of them.
+			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=65536",
+			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216",
+		}
+		c.nodes = append(c.nodes, n)
+	}
+	return c, nil
+}
+
+// start runs the node's process, in its namespace.
+func (n *node) start() (err error) {
+	n.host.Do(func() {
+		n.child, err = proc.Start(proc.Spec{Name: n.name, Args: []string{n.bin, "server"}, Log: n.log,
+			Addr: netip.AddrPortFrom(lan.Addr(n.id), port), Env: n.env})
+	})
+	return err
+}
+
+func (n *node) alive() bool { return n.child != nil && n.child.Alive() }
+
+// kill ends the process, also one that is stopped.
+func (n *node) kill() {
+	if n.alive() {
+		n.child.Kill()
+	}
+	n.http.CloseIdleConnections()
+}
+
+func (n *node) signal(sig syscall.Signal) error { return n.child.Signal(sig) }
+
+// wipe empties the data directory of a stopped node.
+func (n *node) wipe() error { return os.RemoveAll(n.dir) }
+
+func (n *node) url(path string) string {
+	return fmt.Sprintf("http://%s:%d%s", lan.Addr(n.id), port, path)
+}
+
+// get decodes what path answers with status 200.
+func (n *node) get(ctx context.Context, path string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url(path), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := n.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: GET %s: %s", n.name, path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// status is what the harness needs of GET /v1/cluster.
+type status struct {
+	Nodes []struct {
+		Name, State  string
+		Alive        bool
+		Leading, Lag int
+		Replicas     int
+		ID           uint64
+	}
+	Shards struct {
+		Count, Moving int
+		WithLeader    int `json:"with_leader"`
+		MaxLag        int `json:"max_lag"`
+	}
+}
+
+// settled waits until every node is ready and, by the word of all, every shard has a leader, nothing moves, and all
+// nodes are active and heard of.
+func (c *cluster) settled(ctx context.Context, timeout time.Duration) error {
+	last := "nothing was asked yet"
+	for deadline := time.Now().Add(timeout); ; {
+		if last = c.unsettled(ctx); last == "" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after %s: %s", timeout, last)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (c *cluster) unsettled(ctx context.Context) string {
+	for _, n := range c.nodes {
+		var ready struct{ Status string }
+		if err := n.get(ctx, "/health/ready", &ready); err != nil {
+			return n.name + " is not ready: " + err.Error()
+		}
+		var st status
+		if err := n.get(ctx, "/v1/cluster", &st); err != nil {
+			return err.Error()
+		}
+		if st.Shards.WithLeader != st.Shards.Count || st.Shards.Moving > 0 {
+			return fmt.Sprintf("%s: %d of %d shards have a leader, %d move", n.name, st.Shards.WithLeader, st.Shards.Count, st.Shards.Moving)
+		}
+		active := 0
+		for _, m := range st.Nodes {
+			if m.State == "active" && m.Alive {
+				active++
+			}
+		}
+		if active != len(c.nodes) {
+			return fmt.Sprintf("%s: %d nodes are active and heard of", n.name, active)
+		}
+	}
+	return ""
+}
+
+// leader is the node that leads most shards, by the word of any that answers.
+func (c *cluster) leader(ctx context.Context) *node {
+	best, most := c.nodes[0], -1
+	for _, n := range c.nodes {
+		var st status
+		if n.get(ctx, "/v1/cluster", &st) != nil {
+			continue
+		}
+		for _, m := range st.Nodes {
+			for _, of := range c.nodes {
+				if of.name == m.Name && m.Leading > most && of.alive() {
+					best, most = of, m.Leading
+				}
+			}
+		}
+		break
+	}
+	return best
+}
+
+// close ends everything. What it cannot end ends with this process: see lan.Sandbox.
+func (c *cluster) close() {
+	for _, n := range c.nodes {
+		n.kill()
+		n.host.Close()
+		if n.small {
+			_ = syscall.Unmount(filepath.Dir(n.dir), syscall.MNT_DETACH)
+		}
+	}
+}
+
+func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"fastpaca/jepsen/run/check"
+
+	"github.com/anishathalye/porcupine"
+)
+
+const (
+	// A context whose leader is lost gets another within an election or two (0.6 to 1.2 s each), and clients wait out their own
+	// timeouts; the rest is a machine with two cores that others use as well.
+	silenceBound = 10 * time.Second
+	// afterBlind is what a blind fault may add behind its end: processes start, read their logs, and elect.
+	afterBlind = 15 * time.Second
+
+	sampleOps     = 150 // of a context, for porcupine
+	sampleTimeout = 3 * time.Second
+	pageLimit     = 5000
+)
+
+// final reads a context's state through n.
+func (l *clients) final(ctx context.Context, n *node, i int) (f check.Final, err error) {
+	f.Node = n.name
+	get := func(path string) (a answer) {
+		for range 10 {
+			if a = l.send(ctx, n, "GET", contextPath(i)+path, "", nil); a.err == nil && a.code == 200 {
+				return a
+			}
+			time.Sleep(300 * time.Millisecond)
+		}
+		err = errors.Join(err, fmt.Errorf("%s: GET %s%s: %d %s %v", n.name, contextPath(i), path, a.code, a.Error, a.err))
+		return a
+	}
+	for next := uint64(1); err == nil; {
+		a := get(fmt.Sprintf("/messages?from_seq=%d&limit=%d", next, pageLimit))
+		for j := range a.Messages {
+			f.Log = append(f.Log, check.Entry{Seq: a.Messages[j].Seq, Text: a.Messages[j].text()})
+		}
+		if a.Next == nil {
+			break
+		}
+		next = *a.Next
+	}
+	a := get("/context")
+	f.Version = a.Version
+	for j := range a.Messages {
+		f.Window = append(f.Window, a.Messages[j].text())
+	}
+	return f, err
+}
+
+// judge runs all checkers. The load is over and the cluster whole.
+func (l *clients) judge(ctx context.Context, subs []*subscriber, periods []period, ended int64) (vs []*check.Verdict, err error) {
+	named := func(name string) *check.Verdict {
+		v := &check.Verdict{Name: name}
+		vs = append(vs, v)
+		return v
+	}
+	logs, pages := named("logs: unique, gapless, nothing lost or invented, equal on all nodes"), named("pages are pieces of the log")
+	realtime, versions := named("linearizable: appends and reads against the log"), named("versions and guards")
+	compactions, windows := named("versions are made of appends and compactions"), named("windows are the policy applied to the log")
+	replaced, streams := named("windows are a whole replacement and a piece of the log"), named("streams: every message once, in order")
+	sample, silence := named("porcupine, on samples"), named("availability")
+	byContext := make([][]*check.Op, contexts)
+	for _, op := range l.history {
+		byContext[op.Context] = append(byContext[op.Context], op)
+	}
+	for i, ops := range byContext {
+		var finals []check.Final
+		for _, n := range l.c.nodes {
+			f, ferr := l.final(ctx, n, i)
+			if ferr != nil {
+				return vs, ferr
+			}
+			finals = append(finals, f)
+		}
+		log := finals[0].Log
+		check.Logs(logs, ops, finals)
+		check.Pages(pages, ops, log)
+		check.RealTime(realtime, ops, log)
+		check.Versions(versions, ops)
+		check.Compactions(compactions, ops, finals[0])
+		end := &check.Op{Context: i, Kind: check.Read, Start: ended, End: ended + 1, IsWindow: true, Version: finals[0].Version, Window: finals[0].Window}
+		if i < windowed {
+			check.Windows(windows, append(slices.Clone(ops), end), log, lastN)
+		} else {
+			check.Replaced(replaced, append(slices.Clone(ops), end), log)
+		}
+		for _, s := range subs {
+			if s.context == i {
+				for deadline := time.Now().Add(20 * time.Second); s.last.Load() < uint64(len(log)) && time.Now().Before(deadline); {
+					time.Sleep(50 * time.Millisecond)
+				}
+				s.mu.Lock()
+				check.Streams(streams, fmt.Sprintf("subscriber of context %d", i), s.events, log)
+				s.mu.Unlock()
+			}
+		}
+		judgeSample(sample, i, ops)
+	}
+	judgeSilence(silence, byContext, periods, ended)
+	return vs, nil
+}
+
+type counted struct {
+	n       uint64 // messages written; 0: a read
+	result  uint64
+	unknown bool
+}
+
+// judgeSample gives the first operations of a context to a checker that shares no code and no idea with ours.
+func judgeSample(v *check.Verdict, context int, ops []*check.Op) {
+	var in []*check.Op
+	for _, op := range ops {
+		if op.Outcome != check.Fail && (op.Kind == check.Append || op.Kind == check.Read && op.HasSeq) {
+			in = append(in, op)
+		}
+	}
+	slices.SortFunc(in, func(a, b *check.Op) int { return int(a.Start - b.Start) })
+	end := int64(check.Open)
+	if len(in) > sampleOps {
+		end, in = in[sampleOps].Start, in[:sampleOps]
+	}
+	var history []porcupine.Operation
+	for _, op := range in {
+		o := counted{n: uint64(len(op.Texts)), result: op.Seq, unknown: op.Outcome == check.Unknown}
+		if op.End > end { // what was under way when the sample ends
+			if o.unknown = true; o.n == 0 {
+				continue
+			}
+		}
+		ret := op.End
+		if o.unknown {
+			ret = check.Open
+		}
+		history = append(history, porcupine.Operation{Input: o, Call: op.Start, Output: o, Return: ret})
+	}
+	model := porcupine.Model{
+		Init: func() any { return uint64(0) },
+		Step: func(state, input, _ any) (bool, any) {
+			o, n := input.(counted), state.(uint64)+input.(counted).n
+			return o.unknown || o.result == n, n
+		},
+	}
+	switch porcupine.CheckOperationsTimeout(model, history, sampleTimeout) {
+	case porcupine.Illegal:
+		v.Count++
+		v.Violations = append(v.Violations, fmt.Sprintf("the first %d operations of context %d are not linearizable", len(history), context))
+	case porcupine.Unknown:
+		v.Note += fmt.Sprintf("context %d: not decided in %s. ", context, sampleTimeout)
+	case porcupine.Ok:
+		v.Checked += len(history)
+	}
+}
+
+// judgeSilence measures, per fault, the longest time in which a context that was written to all the time acknowledged nothing.
+func judgeSilence(v *check.Verdict, byContext [][]*check.Op, periods []period, ended int64) {
+	longest := longestSilences(byContext, periods, ended)
+	for i, p := range periods {
+		v.Checked++
+		bound := int64(silenceBound)
+		if p.Blind {
+			bound = p.End - p.Start + int64(afterBlind)
+		}
+		if longest[i] > bound {
+			v.Count++
+			v.Violations = append(v.Violations, fmt.Sprintf("%s at %.1fs: a context acknowledged nothing for %.1fs, the bound is %.1fs (%s)", p.Kind,
+				float64(p.Start)/1e9, float64(longest[i])/1e9, float64(bound)/1e9, p.Detail))
+		}
+	}
+}
+
+// longestSilences gives for each fault the longest pause between acknowledged writes of any context that overlaps it.
+func longestSilences(byContext [][]*check.Op, periods []period, ended int64) []int64 {
+	out := make([]int64, len(periods))
+	for _, ops := range byContext {
+		acks := []int64{0}
+		for _, op := range ops {
+			if op.Kind != check.Read && op.Outcome == check.OK {
+				acks = append(acks, op.End)
+			}
+		}
+		acks = append(acks, ended)
+		slices.Sort(acks)
+		for j := 1; j < len(acks); j++ {
+			for i, p := range periods {
+				if acks[j-1] < p.End && acks[j] > p.Start {
+					out[i] = max(out[i], acks[j]-acks[j-1])
+				}
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"fastpaca/jepsen/run/check"
+	"fastpaca/jepsen/run/lan"
+)
+
+type options struct {
+	nodes, rate int
+	duration    time.Duration
+	seed        uint64
+	out, bin    string
+	faults      string
+	short       bool
+}
+
+// Exit codes.
+const (
+	exitGood      = 0
+	exitViolation = 1 // the product broke a promise: the report says which
+	exitTrouble   = 2 // the harness could not do its work: nothing is shown
+)
+
+func main() {
+	var o options
+	flag.IntVar(&o.nodes, "nodes", 3, "servers")
+	flag.IntVar(&o.rate, "rate", 120, "operations begun a second")
+	flag.DurationVar(&o.duration, "duration", 5*time.Minute, "how long faults are brought about")
+	flag.Uint64Var(&o.seed, "seed", 0, "of load and faults; 0: one of the clock's")
+	flag.StringVar(&o.out, "out", "jepsen/out", "where the report goes, in a directory per run")
+	flag.StringVar(&o.bin, "bin", "bin/fastpaca", "the server")
+	flag.StringVar(&o.faults, "faults", "", "comma-separated kinds; all by default")
+	flag.BoolVar(&o.short, "short", false, "the fixed mixture of make jepsen-short, each fault once")
+	flag.Parse()
+	inside, code, err := lan.Sandbox()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "jepsen: namespaces are needed, as root or with user namespaces:", err)
+		os.Exit(exitTrouble)
+	}
+	if !inside {
+		os.Exit(code)
+	}
+	if o.seed == 0 {
+		o.seed = uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	os.Exit(o.run())
+}
+
+func split(dice *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(dice.Uint64(), dice.Uint64())) }
+
+// result is what a run leaves, and what the report is drawn from.
+type result struct {
+	Command  string
+	Began    time.Time
+	Git      string
+	Nodes    int
+	Seed     uint64
+	Ended    int64
+	Shed     int64
+	Other    map[string]int
+	Periods  []period
+	Longest  []int64
+	Verdicts []*check.Verdict
+	Packets  lan.Stats
+	Events   int
+	Conns    int
+	Trouble  string
+	history  []*check.Op
+}
+
+func (o *options) run() int {
+	began := time.Now()
+	r := &result{Began: began, Nodes: o.nodes, Seed: o.seed}
+	r.Command = fmt.Sprintf("go run ./jepsen/run -nodes %d -rate %d -duration %s -seed %d", o.nodes, o.rate, o.duration, o.seed)
+	if o.faults != "" {
+		r.Command += " -faults " + o.faults
+	}
+	if o.short {
+		r.Command += " -short"
+	}
+	if rev, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
+		r.Git = strings.TrimSpace(string(rev))
+	}
+	dir := filepath.Join(o.out, fmt.Sprintf("%s-n%d-seed%d", began.UTC().Format("20060102-150405"), o.nodes, o.seed))
+	if err := o.play(r, dir); err != nil {
+		r.Trouble = err.Error()
+	}
+	bad := 0
+	for _, v := range r.Verdicts {
+		bad += v.Count
+		state := "ok  "
+		if v.Count > 0 {
+			state = "FAIL"
+		}
+		fmt.Printf("%s %-70s %8d checked %4d violations %s\n", state, v.Name, v.Checked, v.Count, v.Note)
+		for _, s := range v.Violations {
+			fmt.Println("     ", s)
+		}
+	}
+	fmt.Println(r.summary())
+	if err := errors.Join(r.draw(filepath.Join(dir, "report.html")), o.keep(r, dir, bad > 0 || r.Trouble != "")); err != nil {
+		fmt.Fprintln(os.Stderr, "jepsen:", err)
+	}
+	fmt.Println("report:", filepath.Join(dir, "report.html"), "\nagain: ", r.Command)
+	switch {
+	case bad > 0:
+		return exitViolation
+	case r.Trouble != "":
+		fmt.Fprintln(os.Stderr, "jepsen:", r.Trouble)
+		return exitTrouble
+	}
+	return exitGood
+}
+
+// play is the run itself: found a cluster, load it, break it, let it rest, judge.
+func (o *options) play(r *result, dir string) error {
+	bin, err := filepath.Abs(o.bin)
+	if err == nil {
+		_, err = os.Stat(bin)
+	}
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("the server's binary (make build): %w", err)
+	}
+	c, err := newCluster(o.nodes, bin, dir, o.seed)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	for _, n := range c.nodes {
+		if err := n.start(); err != nil {
+			return err
+		}
+	}
+	if err := c.settled(ctx, settleWithin); err != nil {
+		return fmt.Errorf("the cluster is not founded: %w", err)
+	}
+	cl := newClients(c, time.Now())
+	r.Began = cl.began
+	if err := cl.create(ctx); err != nil {
+		return err
+	}
+	followCtx, stopFollow := context.WithCancel(context.Background())
+	var follow sync.WaitGroup
+	var subs []*subscriber
+	dice := rand.New(rand.NewPCG(o.seed, 1))
+	for i := range contexts {
+		s := &subscriber{c: c, context: i, dice: split(dice)}
+		subs = append(subs, s)
+		follow.Add(1)
+		go func() { defer follow.Done(); s.run(followCtx) }()
+	}
+	defer follow.Wait()
+	defer stopFollow()
+
+	loadCtx, stopLoad := context.WithCancel(ctx)
+	defer stopLoad()
+	var load sync.WaitGroup
+	load.Add(1)
+	go func() { defer load.Done(); cl.run(loadCtx, o.rate, o.seed) }()
+
+	n := &nemesis{c: c, dice: rand.New(rand.NewPCG(o.seed, 2)), cl: cl, logf: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
+	faultCtx, done := context.WithTimeout(ctx, o.duration)
+	defer done()
+	var only []string
+	if o.short {
+		only = shortKinds
+	}
+	if o.faults != "" {
+		only = strings.Split(o.faults, ",")
+	}
+	r.Periods = n.schedule(faultCtx, only, o.short)
+	c.lan.Heal()
+	wait(ctx, 2*time.Second)
+	r.Ended = cl.now()
+	stopLoad()
+	load.Wait()
+	r.history, r.Other, r.Shed = cl.history, cl.other, cl.shed.Load()
+	if len(r.Periods) == 0 {
+		return errors.New("no fault was brought about")
+	}
+	if last := r.Periods[len(r.Periods)-1]; last.Error != "" {
+		r.Verdicts = append(r.Verdicts, &check.Verdict{Name: "the cluster is whole again after every fault", Count: 1, Violations: []string{last.Kind + ": " + last.Detail + " " + last.Error}})
+	}
+	verdicts, err := cl.judge(context.Background(), subs, r.Periods, r.Ended)
+	r.Verdicts = append(r.Verdicts, verdicts...)
+	byContext := make([][]*check.Op, contexts)
+	for _, op := range r.history {
+		byContext[op.Context] = append(byContext[op.Context], op)
+	}
+	r.Longest, r.Packets = longestSilences(byContext, r.Periods, r.Ended), c.lan.Stats()
+	stopFollow()
+	follow.Wait()
+	for _, s := range subs {
+		r.Events, r.Conns = r.Events+len(s.events), r.Conns+s.conns
+	}
+	if len(cl.other) > 0 {
+		r.Verdicts = append(r.Verdicts, &check.Verdict{Name: "answers are those of the API", Count: len(cl.other), Violations: []string{fmt.Sprint(cl.other)}})
+	}
+	return err
+}
+
+// keep writes the figures, and of a bad run all that is known of it; of a good one the data directories go.
+func (o *options) keep(r *result, dir string, bad bool) error {
+	raw, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "result.json"), raw, 0o644); err != nil {
+		return err
+	}
+	if !bad {
+		for id := 1; id <= o.nodes; id++ {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, fmt.Sprint("n", id))))
+		}
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, "history.jsonl.gz"))
+	if err != nil {
+		return err
+	}
+	z := gzip.NewWriter(f)
+	enc := json.NewEncoder(z)
+	for _, op := range r.history {
+		err = errors.Join(err, enc.Encode(op))
+	}
+	return errors.Join(err, z.Close(), f.Close())
+}
