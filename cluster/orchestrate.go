@@ -295,7 +295,7 @@ func (l *leads) even(now time.Time, pm *place.Map) {
 func caughtUp(st *shard.MemberStatus, to uint64) bool {
 	for i := range st.Peers {
 		if p := &st.Peers[i]; p.ID == to {
-			return !p.Learner && p.Active && p.Match+place.CatchUpEntries >= st.Commit
+			return !p.Learner && !p.Damaged && p.Active && p.Match+place.CatchUpEntries >= st.Commit
 		}
 	}
 	return false
