@@ -67,7 +67,11 @@ func phase(nc net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateNew, fasthttp.StateActive:
-		c.read.set(c.l.after(c.l.s.cfg.ReadTimeout), c.Conn.SetReadDeadline)
+		wait := c.l.s.cfg.ReadTimeout
+		if c.reserved {
+			wait = min(wait, reserveWait)
+		}
+		c.read.set(c.l.after(wait), c.Conn.SetReadDeadline)
 	case fasthttp.StateIdle:
 		c.read.set(c.l.after(c.l.s.cfg.IdleTimeout), c.Conn.SetReadDeadline)
 	}

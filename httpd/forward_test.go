@@ -136,6 +136,26 @@ func TestStaleRoutes(t *testing.T) {
 	appendThrough(1)
 }
 
+// stoppingStore refuses everything, as a node does that stops.
+type stoppingStore struct{ *memoryStore }
+
+func (stoppingStore) Do(_ uint32, r *shard.Request) {
+	r.Result = shard.Result{Code: shard.CodeShuttingDown}
+}
+func (stoppingStore) Read([]byte, *shard.View) shard.Code { return shard.CodeShuttingDown }
+
+// TestLeaderThatStops sends the others on to the next one; its own clients are told to go.
+func TestLeaderThatStops(t *testing.T) {
+	g := newRig(t, func(cfg *Config) { cfg.Store = stoppingStore{newMemoryStore()} })
+	for _, r := range []struct{ method, path, body string }{
+		{"GET", "/v1/contexts/c", ""}, {"POST", "/v1/contexts/c/messages", `{"message":` + textMessage("x") + `}`},
+	} {
+		frame, _ := appendForwarded(nil, requestCtx(r.method, r.path, r.body))
+		require.Equal(t, []byte{cluster.AnswerNotLeader}, g.s.ServeForwarded(frame, nil))
+		g.refused(503, "unavailable", r.method, r.path, r.body)
+	}
+}
+
 // TestNoLeader: the search for a leader ends in a 503, and nothing was written.
 func TestNoLeader(t *testing.T) {
 	c := newTestCluster(t, 2)

@@ -74,6 +74,11 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx, w *work) {
 	path, _ := target(ctx)
 	route, rawID := match(path)
 	w.route = route
+	if route != routePeer && !w.forwarded && s.reserved(ctx) {
+		ctx.SetConnectionClose()
+		writeError(ctx, errOverloaded, overloadedMessage)
+		return
+	}
 	if s.auth != nil && !w.forwarded && isAPI(path) && !s.authorized(&ctx.Request.Header) {
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 		writeError(ctx, errUnauthorized, unauthorizedMessage)

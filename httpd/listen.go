@@ -21,6 +21,11 @@ const (
 	lingerBytes = 64 << 20
 	// maxRejecting bounds the goroutines that turn connections away.
 	maxRejecting = 64
+	// peerReserve connections beyond MaxConns are there for other nodes only, so that clients who take all of them do not
+	// cut the cluster in pieces: 4 nodes with 4 lanes each, and as many once more to come again. Whoever gets one
+	// has reserveWait to say that it is a node.
+	peerReserve = 32
+	reserveWait = 2 * time.Second
 	// acceptPauseMax is the longest pause after a failed accept, as when file descriptors run out.
 	acceptPauseMax = time.Second
 )
@@ -79,12 +84,13 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		pause = 5 * time.Millisecond
 		l.s.metrics.accepted.Inc()
-		if l.s.metrics.connections.Add(1) > int64(l.s.cfg.MaxConns) {
+		beyond := l.s.metrics.connections.Add(1) - int64(l.s.cfg.MaxConns)
+		if beyond > peerReserve || beyond > 0 && l.s.cfg.Peer == nil {
 			l.s.metrics.connections.Add(-1)
 			l.reject(c)
 			continue
 		}
-		wrapped := &conn{Conn: c, l: l}
+		wrapped := &conn{Conn: c, l: l, reserved: beyond > 0}
 		l.mu.Lock()
 		l.conns[wrapped] = struct{}{}
 		l.mu.Unlock()
@@ -127,11 +133,13 @@ func (l *listener) closeConns() {
 	l.group.Wait()
 }
 
+const overloadedMessage = "this node has as many connections as it takes; close idle ones or retry after a pause"
+
 const overloadedAnswer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: "
 
 // reject answers 503 overloaded, without waiting for the request, and closes.
 func (l *listener) reject(c net.Conn) {
-	const body = `{"error":"overloaded","message":"this node has as many connections as it takes; close idle ones or retry after a pause"}`
+	const body = `{"error":"overloaded","message":"` + overloadedMessage + `"}`
 	answer := overloadedAnswer + strconv.Itoa(len(body)) + "\r\n\r\n" + body
 	l.s.metrics.observe(routeNone, errOverloaded.status, 0)
 	select {
@@ -161,6 +169,7 @@ type conn struct {
 
 	read, write lazyDeadline
 	direct      atomic.Bool // deadlines go to the connection at once: it belongs to a stream
+	reserved    bool        // beyond MaxConns: for other nodes
 	peer        atomic.Bool // another node's: its bytes are not a client's
 }
 
@@ -207,6 +216,15 @@ func drain(c net.Conn, wait time.Duration) {
 	}
 	c.SetReadDeadline(time.Now().Add(wait))
 	io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
+}
+
+// reserved says whether the request of ctx came over a connection that is there for other nodes only, now.
+func (s *Server) reserved(ctx *fasthttp.RequestCtx) bool {
+	if s.metrics.connections.Load() <= int64(s.cfg.MaxConns) {
+		return false
+	}
+	c, ok := ctx.Conn().(*conn)
+	return ok && c.reserved
 }
 
 // linger makes the connection of ctx close gently: its request has not been read in full.

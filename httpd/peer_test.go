@@ -64,6 +64,33 @@ func TestPeerRefusals(t *testing.T) {
 	newRig(t).refused(404, "not_found", "POST", "/internal/peer", "")
 }
 
+// TestPeersGetInWhenClientsHaveTakenAll: a flood of clients must not cut the cluster in pieces.
+func TestPeersGetInWhenClientsHaveTakenAll(t *testing.T) {
+	g := newRig(t, func(cfg *Config) {
+		cfg.MaxConns = 3
+		cfg.Peer = func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	})
+	for range 3 {
+		c := g.dial()
+		_, err := io.WriteString(c, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		a, err := readAnswer(bufio.NewReader(c), "GET")
+		require.NoError(t, err)
+		require.Equal(t, 200, a.status)
+	}
+	a := g.refused(503, "overloaded", "GET", "/health/live", "")
+	require.True(t, a.closed)
+	for range peerReserve {
+		c := g.dial()
+		_, err := io.WriteString(c, peerHead)
+		require.NoError(t, err)
+		a, err := readAnswer(bufio.NewReader(c), "GET")
+		require.NoError(t, err)
+		require.Equal(t, 101, a.status)
+	}
+	g.isError(g.raw(peerHead), 503, "overloaded")
+}
+
 // TestPeersDoNotHoldUpShutdown: it takes as long as clients' requests, and then cuts what is left.
 func TestPeersDoNotHoldUpShutdown(t *testing.T) {
 	checkGoroutines(t)

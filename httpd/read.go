@@ -33,6 +33,9 @@ func (s *Server) read(ctx *fasthttp.RequestCtx, w *work) bool {
 		return true
 	case shard.CodeNotLeader:
 		w.notLeader = true
+	case shard.CodeShuttingDown:
+		w.notLeader = w.forwarded // nothing was done here, and another node leads, or will soon
+		fallthrough
 	default:
 		writeOutcome(ctx, readOutcome(code))
 	}

@@ -23,6 +23,9 @@ func (s *Server) do(ctx *fasthttp.RequestCtx, w *work, r *shard.Request) bool {
 		return true
 	case shard.CodeNotLeader:
 		w.notLeader = true
+	case shard.CodeShuttingDown:
+		w.notLeader = w.forwarded // nothing was written, and another node leads, or will soon
+		writeOutcome(ctx, r.Result.Code)
 	case shard.CodeConflict:
 		writeConflict(ctx, r.Result.IfVersion, r.Result.CurrentVersion)
 	case shard.CodeSeqConflict:
