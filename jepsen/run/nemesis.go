@@ -275,8 +275,33 @@ func fullDisk(n *nemesis, ctx context.Context, hold time.Duration) (string, erro
 	if !errors.Is(err, syscall.ENOSPC) {
 		return "", err
 	}
+	told := n.fillLog(ctx, v)
 	wait(ctx, hold)
-	return v.name + " had no room", os.Remove(ballast)
+	return v.name + " had no room; " + told, os.Remove(ballast)
+}
+
+// The log is written ahead, so that small messages need no room for a minute. Fillers of their own contexts use it up.
+const (
+	fillers, fillerBytes, fillerMax = 16, 50_000, 800 // contexts, bytes each, messages at most (40 MB)
+)
+
+// fillLog appends through v until an answer says that there is no room. It says how that went.
+func (n *nemesis) fillLog(ctx context.Context, v *node) string {
+	text := strings.Repeat("f", fillerBytes)
+	body := map[string]any{"message": message{Role: "user", Parts: []part{{"text", text}}, Tokens: 1}}
+	for i := range fillerMax {
+		path := fmt.Sprintf("/v1/contexts/filler-%d", i%fillers)
+		if i < fillers {
+			n.cl.send(ctx, v, http.MethodPut, path, "", map[string]any{}) // it may be there already
+		}
+		if a := n.cl.send(ctx, v, http.MethodPost, path+"/messages", "", body); a.Error == "storage_full" {
+			return fmt.Sprintf("storage_full after %d fillers", i)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return "never said storage_full"
 }
 
 // churn drains a node through another one's API, and takes it back, or waits until it is removed and brings it back empty.
