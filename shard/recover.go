@@ -434,6 +434,9 @@ func (n *Node) addGroup(r *recovered) error {
 	g.snap.state = r.snapBytes
 	g.snap.index, g.snap.term, g.snap.covered = r.snapIndex, r.snapTerm, r.cut
 	if r.machine != nil {
+		if err := n.checkHistory(r); err != nil {
+			return err
+		}
 		g.setMachine(r.machine)
 	}
 	n.groups[r.id] = g

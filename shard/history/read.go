@@ -42,6 +42,20 @@ func (s *Store) Append(dst []byte, shard uint32, id string, from, to uint64, max
 	return dst, next, nil
 }
 
+// Has reports whether message seq of a context is here. Any goroutine.
+func (s *Store) Has(shard uint32, id string, seq uint64) (bool, error) {
+	sf := &s.shards[shard]
+	r := s.rooms.Get().(*rooms)
+	defer s.rooms.Put(r)
+	sf.mu.RLock()
+	defer sf.mu.RUnlock()
+	if sf.closed {
+		return false, ErrClosed
+	}
+	_, h, err := sf.find(id, seq, r)
+	return h != nil, err
+}
+
 // find looks for message seq of id in the shard's files, the newest first: what is asked for most left memory last.
 func (sf *shardFiles) find(id string, seq uint64, r *rooms) (e entry, h *file, err error) {
 	for i := len(sf.files) - 1; i >= 0; i-- {
