@@ -128,7 +128,14 @@ func (n *node) refuses() string {
 	return string(text)
 }
 
-func (n *node) url(path string) string { return "http://" + n.proc.Addr.String() + path }
+// url is where the node serves path. A node with an address of its own may be used while it is started again.
+func (n *node) url(path string) string {
+	addr := n.addr
+	if !addr.IsValid() {
+		addr = n.proc.Addr
+	}
+	return "http://" + addr.String() + path
+}
 
 // call sends a request and decodes the JSON answer into out, which may be nil. It returns the status, or an
 // error where no answer came.
