@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fastpaca/raft"
 	"fastpaca/wal/walfs"
@@ -22,7 +23,8 @@ type stepped struct {
 	disks map[uint64]*walfs.Mem
 	nodes map[uint64]*Node
 	lives map[uint64]uint64
-	ms    int64
+	ms    int64          // time as it passes
+	wall  int64          // what the wall clocks add to it
 	wire  []raft.Message // on its way
 	snaps []raft.Message // snapshots to be sent
 	trace uint32         // checksum of all that was sent: equal runs send equal messages
@@ -77,7 +79,8 @@ func (s *stepped) start(id uint64) {
 		return raft.Conf{Voters: slices.Clone(s.ids)}
 	}
 	o.Transport = &steppedLink{s, id, s.lives[id]}
-	o.NowMs = func() int64 { return s.ms }
+	o.NowMs = func() int64 { return s.ms + s.wall }
+	o.Nanos = func() int64 { return s.ms * int64(time.Millisecond) }
 	seeds := rand.New(rand.NewPCG(s.rng.Uint64(), id))
 	o.Rand = seeds.Uint64
 	o.Fatal = func(err error) { s.t.Errorf("node %d: fatal: %v", id, err) }
@@ -267,6 +270,7 @@ func (s *stepped) crashes(rounds int) uint32 {
 	}
 	for round := range rounds {
 		s.keep, s.loss = s.rng.IntN(101), s.rng.IntN(10)
+		s.wall = s.rng.Int64N(7200_000) - 3600_000 // somebody turns the clocks
 		goal := 0
 		for _, c := range clients {
 			goal += len(c.acked)

@@ -70,7 +70,7 @@ type batchMark struct {
 }
 
 func newLoop(n *Node) *loop {
-	l := &loop{node: n, box: newMailbox(), clock: n.opt.NowMs, nanos: n.nanos(), done: make(chan struct{})}
+	l := &loop{node: n, box: newMailbox(), clock: n.opt.NowMs, nanos: n.opt.Nanos, done: make(chan struct{})}
 	l.lost = func(x proposal) {
 		if planted.On(planted.LostAnsweredOK) && x.req != nil {
 			x.req.Result.Code = CodeOK

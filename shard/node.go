@@ -269,12 +269,3 @@ func (n *Node) shutdown() {
 	<-n.fetcher.done
 	n.hub.close()
 }
-
-// nanos is a clock for latencies, in nanoseconds since the node was opened; in manual mode it is the owner's.
-func (n *Node) nanos() func() int64 {
-	if n.opt.Manual {
-		return func() int64 { return n.opt.NowMs() * int64(time.Millisecond) }
-	}
-	began := time.Now()
-	return func() int64 { return int64(time.Since(began)) }
-}

@@ -73,7 +73,10 @@ type Options struct {
 	TailKeep   int
 	SpillBytes int64
 
-	NowMs func() int64 // wall clock in milliseconds since 1970; default the system's
+	NowMs func() int64 // wall clock in milliseconds since 1970, which people may turn back; default the system's
+	// Nanos is what waiting is measured with: nanoseconds since any moment, never less than before. Default: the process's
+	// monotonic clock. With Manual, what is due by it (the log's retries, above all) is due only when it has gone on.
+	Nanos func() int64
 	Rand  func() uint64
 	Fatal func(error)                        // the node cannot go on; must not return in the product; default panic
 	Logf  func(event string, keyvals ...any) // lifecycle log; default silent
@@ -107,6 +110,10 @@ func (o *Options) setDefaults() {
 	setDefault(&o.SpillBytes, 1<<20)
 	if o.NowMs == nil {
 		o.NowMs = func() int64 { return time.Now().UnixMilli() }
+	}
+	if o.Nanos == nil {
+		began := time.Now()
+		o.Nanos = func() int64 { return int64(time.Since(began)) }
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Uint64

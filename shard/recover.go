@@ -387,7 +387,7 @@ func (n *Node) recover() error {
 	}
 	if n.opt.Manual {
 		o.Manual, o.Rand = true, n.opt.Rand
-		o.Now = func() time.Time { return time.UnixMilli(n.opt.NowMs()) }
+		o.Now = func() time.Time { return time.Unix(0, n.opt.Nanos()) }
 	}
 	log, err := wal.Open(o, replay)
 	if ferr := replay.finish(); err == nil && ferr != nil {

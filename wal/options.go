@@ -77,8 +77,10 @@ type Options struct {
 	// is otherwise waited for, is fatal.
 	Manual bool
 
-	Rand func() uint64    // segment salts; default crypto/rand
-	Now  func() time.Time // for Stalled, latencies and, with Manual, what is due; default time.Now
+	Rand func() uint64 // segment salts; default crypto/rand
+	// Now is for Stalled, latencies and, with Manual, what is due. It must not go back: a retry would then be
+	// due only when it has caught up. Default time.Now, whose differences do not follow a wall clock that is turned.
+	Now func() time.Time
 }
 
 // MinSegmentBytes is the least SegmentBytes for a number of groups.
