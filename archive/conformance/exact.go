@@ -43,10 +43,7 @@ func byteExact(t *testing.T, p *Place) {
 			all = append(all, withFields(id, uint64(i+1), f))
 		}
 	}
-	n, err := s.Put(ctx(t), append([]archive.Row(nil), all...))
-	if err != nil || n != len(all) {
-		t.Fatal(n, err)
-	}
+	put(t, s, all, len(all))
 	for _, s := range [...]archive.Store{s, p.Open()} {
 		for _, id := range ids {
 			var want []archive.Row

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,51 +48,51 @@ func cancel(t *testing.T, p *Place) {
 // can be stored again, with the same Store.
 func killedInTheMiddle(t *testing.T, p *Place) {
 	s := p.Open()
-	var acked [4]uint64
-	done := make(chan struct{})
+	c := ctx(t)
+	var acked [4]atomic.Uint64
+	storing, stop := context.WithCancel(c)
+	defer stop()
 	var wg sync.WaitGroup
 	for i := range acked {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			id := fmt.Sprint("c", i)
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				from := acked[i] + 1
-				if _, err := s.Put(ctx(t), rows(id, from, from+50)); err == nil {
-					acked[i] = from + 50
-				} else if !errors.Is(err, archive.ErrUnavailable) {
+			for storing.Err() == nil {
+				from := acked[i].Load() + 1
+				if _, err := s.Put(c, rows(id, from, from+50)); err == nil {
+					acked[i].Store(from + 50)
+				} else if errors.Is(err, archive.ErrUnavailable) {
+					time.Sleep(5 * time.Millisecond)
+				} else {
 					t.Errorf("kind %s: %v", archive.Kind(err), err)
 					return
 				}
 			}
-		}()
+		})
+	}
+	getOn := func() { // until each has stored something more
+		for i := range acked {
+			for before := acked[i].Load(); acked[i].Load() == before && !t.Failed(); time.Sleep(time.Millisecond) {
+				if c.Err() != nil {
+					t.Errorf("c%d: nothing is stored any more, %d rows are", i, before)
+				}
+			}
+		}
 	}
 	for range 2 {
-		time.Sleep(150 * time.Millisecond)
+		getOn()
 		p.Kill()
-		if _, err := ReadAll(ctx(t), p.Open(), "c0", 1, 10, whole); !errors.Is(err, archive.ErrUnavailable) {
+		if _, err := ReadAll(c, p.Open(), "c0", 1, 10, whole); !errors.Is(err, archive.ErrUnavailable) {
 			t.Errorf("with no server: %v", err)
 		}
 		p.Start()
 	}
-	time.Sleep(150 * time.Millisecond)
-	close(done)
+	getOn()
+	stop()
 	wg.Wait()
-	t.Log("acknowledged", acked)
-	for i, last := range acked {
-		id := fmt.Sprint("c", i)
-		if last == 0 {
-			t.Errorf("%s: nothing was ever stored", id)
-		}
+	for i := range acked {
+		id, last := fmt.Sprint("c", i), acked[i].Load()
 		wantRows(t, s, id, 1, last, whole, rows(id, 1, last))
-		if _, err := s.Put(ctx(t), rows(id, 1, last+60)); err != nil {
-			t.Fatal(err)
-		}
+		Put(t, s, rows(id, 1, last+60))
 		wantRows(t, s, id, 1, math.MaxUint64, whole, rows(id, 1, last+60))
 	}
 }

@@ -36,7 +36,8 @@ func (s *Store) fold(ctx context.Context, p *partition) error {
 		return ignoreStale(err)
 	}
 	attempt := newID()
-	for try := 0; ; try++ {
+	for {
+		begun := time.Now()
 		next := &manifest{generation: m.generation + 1, commit: attempt, inline: minus(m.inline, runs[0].taken)}
 		next.levels = make([][]ref, max(depth+1, len(m.levels)))
 		copy(next.levels, m.levels)
@@ -52,7 +53,7 @@ func (s *Store) fold(ctx context.Context, p *partition) error {
 			}
 			break
 		}
-		if !errors.Is(err, errLostRace) || try == commitTries || pause(ctx, try) != nil {
+		if !errors.Is(err, errLostRace) || pause(ctx, time.Since(begun)) != nil {
 			return err // unknown outcome: the new segments may be in use
 		}
 		now, err := s.load(ctx, p, true)

@@ -30,8 +30,9 @@ type partition struct {
 // tipsMax bounds partition.tips; about 2 MB for each partition.
 const tipsMax = 1 << 14
 
-// commitTries bounds how often a commit begins anew because somebody else was faster.
-const commitTries = 50
+// pauseMax bounds the wait after a lost race, whatever the attempt took: a server that took that long for one request
+// will not be hurried by another.
+const pauseMax = 2 * time.Second
 
 // partitionOf is FNV-1a of the id, folded. It is part of the format.
 func partitionOf(context string) int {
@@ -130,13 +131,16 @@ func (s *Store) load(ctx context.Context, p *partition, fresh bool) (*manifest, 
 }
 
 // publish caches m unless a newer one is cached already, and returns what is cached then.
+//
+// Of the same manifest under two etags the one that was read last counts. There are servers that look the etag up first and
+// open the object then (versitygw does), so that a reader who comes between two versions gets the new one under the
+// etag of the old. Nothing can be overwritten with that, since the old etag never comes back; but whoever kept it
+// would lose every race from then on.
 func (p *partition) publish(m *manifest) *manifest {
 	for {
 		old := p.manifest.Load()
-		if old != nil && old.generation >= m.generation && old.commit == m.commit {
-			return old
-		}
-		if old != nil && old.generation > m.generation {
+		if old != nil && (old.generation > m.generation ||
+			old.generation == m.generation && old.commit == m.commit && old.etag == m.etag) {
 			return old
 		}
 		if p.manifest.CompareAndSwap(old, m) {
@@ -195,10 +199,14 @@ func (s *Store) segment(ctx context.Context, p *partition, x id) (table, error) 
 // extentMemory is about what an extent takes in memory, with its share of the context's string.
 const extentMemory = 96
 
-// commit adds extents to the index and returns how many rows that were not there. m is where they were found to be missing.
+// commit adds extents to the index and returns how many rows that were not there. m is where they were found to be
+// missing. Where others are faster it begins anew until ctx is done, which Put bounds by Config.Timeout: each race that
+// somebody loses somebody else has won, so that the nodes together always get on, and each of them has one commit
+// of this partition in a flush.
 func (s *Store) commit(ctx context.Context, p *partition, m *manifest, add table) (inserted int, err error) {
 	attempt := newID()
-	for try := 0; ; try++ {
+	begun := time.Now()
+	for try := 1; ; try++ {
 		if len(add) == 0 {
 			return 0, nil
 		}
@@ -211,12 +219,10 @@ func (s *Store) commit(ctx context.Context, p *partition, m *manifest, add table
 		if !errors.Is(err, errLostRace) {
 			return 0, err
 		}
-		if try == commitTries {
-			return 0, fmt.Errorf("%w: s3: %smanifest changes all the time", archive.ErrUnavailable, p.dir)
+		if err := pause(ctx, time.Since(begun)); err != nil {
+			return 0, s.client.failed(fmt.Sprintf("lost %d races, writing", try), p.dir+"manifest", ctx, err)
 		}
-		if err := pause(ctx, try); err != nil {
-			return 0, s.client.failed("waiting to write", p.dir, ctx, err)
-		}
+		begun = time.Now()
 		if m, err = s.load(ctx, p, true); err != nil {
 			return 0, err
 		}
@@ -260,11 +266,14 @@ func ignoreStale(err error) error {
 	return err
 }
 
-// pause waits after a lost race, longer each time and never the same.
-func pause(ctx context.Context, try int) error {
-	d := time.Millisecond << min(try, 7)
+// pause waits after a lost race: anything up to twice as long as the attempt took, which is how far the nodes must be apart
+// to pass one after the other. It does not grow from try to try: whoever has lost often would wait longest, and those who
+// have just come would overtake it.
+func pause(ctx context.Context, attempt time.Duration) error {
+	t := time.NewTimer(mrand.N(2*min(attempt, pauseMax/2) + time.Millisecond))
+	defer t.Stop()
 	select {
-	case <-time.After(d/2 + mrand.N(d)):
+	case <-t.C:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
