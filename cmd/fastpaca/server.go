@@ -84,7 +84,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	cfg.advertise = advertise(cfg, ln.Addr(), ownAddresses(), net.DefaultResolver.LookupHost)
 	counted := countInBackground(cfg.estimator)
 	recovered := collectForRecovery()
-	node, err := cluster.Open(clusterOptions(cfg, dir, dialTLS, log))
+	node, err := openNode(clusterOptions(cfg, dir, dialTLS, log))
 	recovered()
 	counter := <-counted
 	if err = errors.Join(err, counter.err); err != nil {

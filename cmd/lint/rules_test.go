@@ -19,6 +19,8 @@ const module = "fastpaca"
 var layer = map[string]int{
 	// Bugs to be built in by a tag, for the simulation to find: constant false otherwise, and imports nothing.
 	"jepsen/planted": -1,
+	// The machine that the harness breaks, below a build with the tag faults.
+	"jepsen/faults": 5,
 
 	"wal": 0, "raft": 0, "ring": 0, "tokenize": 0, "shard/jsonscan": 0,
 	"shard/history": 5, // history is files of shard, on walfs
