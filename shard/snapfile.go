@@ -277,7 +277,7 @@ func (n *Node) loadFile(path string) (in loaded, size int64, err error) {
 	if size, err = f.Size(); err != nil {
 		return in, 0, err
 	}
-	file := func() io.Reader { return bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 1<<20) }
+	file := func() io.Reader { return bufio.NewReaderSize(io.NewSectionReader(f, 0, size), int(min(size, 1<<20))) }
 	if in.info, err = snapshotHeader(file()); err != nil {
 		return in, 0, err
 	}

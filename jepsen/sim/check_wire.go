@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 
 	"fastpaca/raft"
 )
@@ -89,8 +88,5 @@ func (w *World) checkMessage(m *raft.Message) error {
 }
 
 func hashEntry(e *raft.Entry) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte{byte(e.Kind)})
-	_, _ = h.Write(e.Data)
-	return h.Sum64()
+	return uint64(digest(e.Kind).add(e.Data))
 }

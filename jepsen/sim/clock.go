@@ -1,7 +1,5 @@
 package sim
 
-import "container/heap"
-
 // Virtual time is in microseconds since the start of the run.
 const (
 	millisecond int64 = 1000
@@ -26,7 +24,7 @@ type clock struct {
 // at has f run at time t, or now if that has passed.
 func (c *clock) at(t int64, f func()) {
 	c.seq++
-	heap.Push(&c.events, event{at: max(t, c.now), seq: c.seq, run: f})
+	c.events.push(event{at: max(t, c.now), seq: c.seq, run: f})
 }
 
 // after has f run d from now.
@@ -38,24 +36,59 @@ func (c *clock) next(until int64) bool {
 		c.now = until
 		return false
 	}
-	e := heap.Pop(&c.events).(event)
+	e := c.events.pop()
 	c.now = e.at
 	e.run()
 	return true
 }
 
+// eventHeap is a binary heap, the earliest event first. It is not container/heap's, which would put each event into an
+// interface: a run has a million.
 type eventHeap []event
 
-func (h eventHeap) Len() int { return len(h) }
-func (h eventHeap) Less(i, k int) bool {
-	return h[i].at < h[k].at || h[i].at == h[k].at && h[i].seq < h[k].seq
+func (e *event) before(other *event) bool {
+	return e.at < other.at || e.at == other.at && e.seq < other.seq
 }
-func (h eventHeap) Swap(i, k int) { h[i], h[k] = h[k], h[i] }
-func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
-func (h *eventHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*h = old[:len(old)-1]
-	return e
+
+func (h *eventHeap) push(e event) {
+	*h = append(*h, e)
+	a := *h
+	i := len(a) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.before(&a[up]) {
+			break
+		}
+		a[i] = a[up]
+		i = up
+	}
+	a[i] = e
+}
+
+func (h *eventHeap) pop() event {
+	a := *h
+	first, last := a[0], a[len(a)-1]
+	a[len(a)-1] = event{}
+	a = a[:len(a)-1]
+	*h = a
+	if len(a) == 0 {
+		return first
+	}
+	i := 0
+	for {
+		down := 2*i + 1
+		if down >= len(a) {
+			break
+		}
+		if down+1 < len(a) && a[down+1].before(&a[down]) {
+			down++
+		}
+		if !a[down].before(&last) {
+			break
+		}
+		a[i] = a[down]
+		i = down
+	}
+	a[i] = last
+	return first
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 
 	"fastpaca/shard"
 )
@@ -70,10 +69,7 @@ const offTime = 4
 
 // identity is the hash of a command without its time: whose it is.
 func identity(cmd []byte) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write(cmd[:offTime])
-	_, _ = h.Write(cmd[offTime+8:])
-	return h.Sum64()
+	return uint64(digest(0).add(cmd[:offTime]).add(cmd[offTime+8:]))
 }
 
 // timeOf is the time that an entry carries.

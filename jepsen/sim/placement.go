@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"hash/fnv"
-
 	"fastpaca/cluster/place"
 	"fastpaca/shard"
 )
@@ -30,11 +28,11 @@ func (p *placement) Apply(index uint64, cmd []byte) (shard.Code, error) {
 }
 
 func (p *placement) check(index uint64) {
-	h := fnv.New64a()
-	_, _ = h.Write(p.m.AppendSnapshot(nil))
+	p.w.scratch = p.m.AppendSnapshot(p.w.scratch[:0])
+	h := digest(0).add(p.w.scratch)
 	if old, ok := p.w.maps[index]; !ok {
-		p.w.maps[index] = h.Sum64()
-	} else if old != h.Sum64() {
+		p.w.maps[index] = h
+	} else if old != h {
 		p.w.violate("the placement map after entry %d differs between two nodes", index)
 	}
 	if p.w.newest == nil || p.m.Version > p.w.newest.Version {

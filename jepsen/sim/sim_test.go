@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,12 @@ var (
 	nodesFlag = flag.Int("nodes", 0, "founders of the cluster; 0: the seed says")
 	traceFlag = flag.Bool("trace", false, "with -seed: every frame and step, too")
 )
+
+// TestMain lets garbage lie longer: a world lives for a second or less and has some ten MiB that are alive.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // replay is the line that plays a seed again.
 func replay(seed uint64) string {

@@ -3,8 +3,6 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
-	"hash"
-	"hash/fnv"
 	"io"
 	"math/rand/v2"
 
@@ -59,14 +57,14 @@ type World struct {
 	clients     []*client
 	streams     []*stream
 	count       Counts
-	hash        hash.Hash64
+	hash        digest
 	scratch     []byte
 	failed      error
 	calm        bool // the second phase: no faults any more
 	clientsStop bool
 
 	founders *place.Genesis
-	maps     map[uint64]uint64 // placement group: index -> hash of the map after it; looked up only
+	maps     map[uint64]digest // placement group: index -> hash of the map after it; looked up only
 	newest   *place.Map
 
 	firstControl uint32 // groups from here on are not shards
@@ -76,7 +74,7 @@ type World struct {
 // New draws a world from a seed.
 func New(cfg Config) *World {
 	w := &World{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), hash: fnv.New64a(), ops: map[uint64]*op{}, firstControl: shard.PlacementGroup,
+		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), ops: map[uint64]*op{}, firstControl: shard.PlacementGroup,
 	}
 	w.swarm = drawSwarm(w.rng, cfg.Nodes)
 	w.found()
@@ -127,7 +125,7 @@ func (w *World) found() {
 	if err != nil {
 		panic(fmt.Sprintf("sim: no genesis: %v", err))
 	}
-	w.founders, w.maps = g, map[uint64]uint64{}
+	w.founders, w.maps = g, map[uint64]digest{}
 }
 
 // initialConf is the membership that a group is founded with: the product's, or in worlds without a coordinator any.
@@ -188,7 +186,7 @@ func (w *World) trace(format string, args ...any) {
 		fmt.Fprintf(w.cfg.Log, format+"\n", args...)
 	}
 	w.scratch = fmt.Appendf(binary.LittleEndian.AppendUint64(w.scratch[:0], uint64(w.now)), format, args...)
-	_, _ = w.hash.Write(w.scratch)
+	w.hash = w.hash.add(w.scratch)
 }
 
 // mark is trace for what happens all the time: a kind, two numbers, bytes.
@@ -196,7 +194,7 @@ func (w *World) mark(kind byte, a, b uint64, bytes []byte) {
 	s := binary.LittleEndian.AppendUint64(append(w.scratch[:0], kind), uint64(w.now))
 	s = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(s, a), b)
 	w.scratch = append(s, bytes...)
-	_, _ = w.hash.Write(w.scratch)
+	w.hash = w.hash.add(w.scratch)
 	if w.cfg.Log != nil && w.cfg.Verbose {
 		fmt.Fprintf(w.cfg.Log, "%9.3f %c %d %d %x\n", float64(w.now)/float64(millisecond), kind, a, b, bytes)
 	}
@@ -244,5 +242,5 @@ func (w *World) Run() Result {
 	if w.failed == nil {
 		w.liveness()
 	}
-	return Result{Err: w.failed, Trace: w.hash.Sum64(), Counts: w.count, Swarm: fmt.Sprintf("%+v", w.swarm)}
+	return Result{Err: w.failed, Trace: uint64(w.hash), Counts: w.count, Swarm: fmt.Sprintf("%+v", w.swarm)}
 }

@@ -53,36 +53,35 @@ func (m *Mem) Crash(rng *rand.Rand, o CrashOptions) *Mem {
 }
 
 func (n *inode) crash(rng *rand.Rand, o CrashOptions) *inode {
-	size := len(n.synced)
+	size := n.synced.size
 	if n.resized && rng.IntN(100) < o.Keep {
-		size = len(n.now)
+		size = n.now.size
 	}
-	b := make([]byte, size) // a size that reached the disk before its blocks reads as zeros
-	copy(b, n.synced)
-	if len(n.now) < len(n.synced) && size == len(n.now) {
-		b = b[:size]
-	}
-	for from := int64(0); from < int64(size); from += BlockBytes {
-		to := min(from+BlockBytes, int64(size))
-		if !n.dirtyIn(from, to) && int(to) <= len(n.synced) {
+	left := n.synced.clone()
+	left.resize(size, &n.synced) // a size that reached the disk before its blocks reads as zeros
+	for from := int64(0); from < size; from += BlockBytes {
+		to := min(from+BlockBytes, size)
+		if !n.dirtyIn(from, to) && to <= n.synced.size {
 			continue
 		}
-		n.crashBlock(b, from, to, rng, o)
+		n.crashBlock(&left, from, to, rng, o)
 	}
-	return &inode{now: b, synced: slices.Clone(b)}
+	return &inode{now: left, synced: left.clone()}
 }
 
 // crashBlock decides the fate of one block with unsynced bytes.
-func (n *inode) crashBlock(b []byte, from, to int64, rng *rand.Rand, o CrashOptions) {
+func (n *inode) crashBlock(left *image, from, to int64, rng *rand.Rand, o CrashOptions) {
 	if rng.IntN(100) < o.Keep {
-		if from < int64(len(n.now)) {
-			copy(b[from:to], n.now[from:])
+		if have := min(to, n.now.size) - from; have > 0 {
+			b := left.own(int(from/BlockBytes), &n.synced)
+			n.now.read(b[:have], from)
 		}
 		return
 	}
 	if rng.IntN(100) >= o.Tear {
 		return
 	}
+	b := left.own(int(from/BlockBytes), &n.synced)
 	for s := from; s < to; s += SectorBytes {
 		e := min(s+SectorBytes, to)
 		fate := rng.IntN(3)
@@ -92,10 +91,10 @@ func (n *inode) crashBlock(b []byte, from, to int64, rng *rand.Rand, o CrashOpti
 			}
 			switch {
 			case fate == 0:
-			case fate == 1 && i < int64(len(n.now)):
-				b[i] = n.now[i]
+			case fate == 1 && i < n.now.size:
+				b[i-from] = n.now.at(i)
 			case fate == 2:
-				b[i] = byte(rng.Uint32())
+				b[i-from] = byte(rng.Uint32())
 			}
 		}
 	}

@@ -37,8 +37,8 @@ type dirChange struct {
 
 // inode is a file, with or without a name.
 type inode struct {
-	now     []byte // contents as running processes see them
-	synced  []byte // as of the last Sync
+	now     image // as running processes see them
+	synced  image // as of the last Sync; its blocks are never written
 	dirty   []dirtyRange
 	resized bool // size differs from synced, or did in between
 	shrunk  bool // and was smaller in between
@@ -70,7 +70,7 @@ func (m *Mem) Used() int64 {
 func (m *Mem) usedLocked() int64 {
 	total := int64(0)
 	for _, n := range m.names {
-		total += int64(len(n.now))
+		total += n.now.size
 	}
 	return total
 }
@@ -196,17 +196,17 @@ func (c dirChange) apply(names map[string]*inode) {
 	}
 }
 
-// Flip flips one bit of a file, durably: rot.
+// Flip flips one bit of a file, durably: rot of what was synced.
 func (m *Mem) Flip(name string, off int64, bit uint) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.names[filepath.Clean(name)]
-	if n == nil || off >= int64(len(n.now)) {
+	if n == nil || off >= n.now.size {
 		return pathError("flip", name, fs.ErrNotExist)
 	}
-	n.now[off] ^= 1 << bit
-	if off < int64(len(n.synced)) {
-		n.synced[off] ^= 1 << bit
+	n.now.write([]byte{n.now.at(off) ^ 1<<bit}, off, &n.synced)
+	if off < n.synced.size {
+		n.synced.write([]byte{n.synced.at(off) ^ 1<<bit}, off, &n.synced)
 	}
 	return nil
 }
@@ -223,10 +223,12 @@ type memFile struct {
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if off >= int64(len(f.node.now)) {
+	rest := f.node.now.size - off
+	if rest <= 0 {
 		return 0, io.EOF
 	}
-	n := copy(p, f.node.now[off:])
+	n := int(min(int64(len(p)), rest))
+	f.node.now.read(p[:n], off)
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -238,17 +240,17 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	defer f.fs.mu.Unlock()
 	n := f.node
 	var full error
-	if grow := off + int64(len(p)) - int64(len(n.now)); grow > 0 && f.fs.capacity > 0 {
+	if grow := off + int64(len(p)) - n.now.size; grow > 0 && f.fs.capacity > 0 {
 		if room := f.fs.capacity - f.fs.usedLocked(); grow > room {
 			p = p[:max(0, int64(len(p))-(grow-max(room, 0)))]
 			full = pathError("write", f.name, syscall.ENOSPC)
 		}
 	}
-	if end := off + int64(len(p)); end > int64(len(n.now)) && len(p) > 0 {
+	if end := off + int64(len(p)); end > n.now.size && len(p) > 0 {
 		n.resize(end)
 	}
 	if len(p) > 0 {
-		copy(n.now[off:], p)
+		n.now.write(p, off, &n.synced)
 		n.dirty = append(n.dirty, dirtyRange{off, off + int64(len(p))})
 	}
 	return len(p), full
@@ -256,13 +258,8 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (n *inode) resize(size int64) {
 	n.resized = true
-	if size <= int64(len(n.now)) {
-		n.shrunk = true
-		clear(n.now[size:])
-		n.now = n.now[:size]
-		return
-	}
-	n.now = append(n.now, make([]byte, size-int64(len(n.now)))...)
+	n.shrunk = n.shrunk || size <= n.now.size
+	n.now.resize(size, &n.synced)
 }
 
 func (f *memFile) Sync() error {
@@ -270,11 +267,12 @@ func (f *memFile) Sync() error {
 	defer f.fs.mu.Unlock()
 	n := f.node
 	if n.shrunk {
-		n.synced = append(n.synced[:0], n.now...)
+		n.synced = n.now.clone()
 	} else {
-		n.synced = append(n.synced, make([]byte, len(n.now)-len(n.synced))...)
+		n.synced.resize(n.now.size, nil) // grows, if anything
 		for _, d := range n.dirty {
-			copy(n.synced[d.from:d.to], n.now[d.from:])
+			from, to := d.from/BlockBytes, blocksFor(d.to)
+			copy(n.synced.blocks[from:to], n.now.blocks[from:])
 		}
 	}
 	n.dirty, n.resized, n.shrunk = n.dirty[:0], false, false
@@ -291,7 +289,7 @@ func (f *memFile) Allocate(size int64) error {
 func (f *memFile) Truncate(size int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if grow := size - int64(len(f.node.now)); grow > 0 && f.fs.capacity > 0 && f.fs.usedLocked()+grow > f.fs.capacity {
+	if grow := size - f.node.now.size; grow > 0 && f.fs.capacity > 0 && f.fs.usedLocked()+grow > f.fs.capacity {
 		return pathError("truncate", f.name, syscall.ENOSPC)
 	}
 	f.node.resize(size)
@@ -301,7 +299,7 @@ func (f *memFile) Truncate(size int64) error {
 func (f *memFile) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	return int64(len(f.node.now)), nil
+	return f.node.now.size, nil
 }
 
 func (f *memFile) Close() error { return nil }
