@@ -34,13 +34,13 @@ func TestLivesShareNothingThatChanges(t *testing.T) {
 		file File
 		flat
 	}
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		rng := rand.New(rand.NewPCG(seed, 4))
 		first := &life{mem: NewMem()}
 		first.file = create(t, first.mem, "/d/f", "")
 		require.NoError(t, first.mem.SyncDir("/d"))
 		lives := []*life{first}
-		for range 400 {
+		for range 200 {
 			l := lives[rng.IntN(len(lives))]
 			size := len(l.now)
 			switch k := rng.IntN(20); {
