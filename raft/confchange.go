@@ -58,7 +58,7 @@ func (g *Group) ProposeConf(cc ConfChange) (index, term uint64, err error) {
 		return 0, 0, &NotLeaderError{Leader: g.leader}
 	case g.transferee != 0:
 		return 0, 0, ErrTransferring
-	case !g.committedInTerm() || g.confs.at(g.confs.len()-1).Index > g.log.commit:
+	case !g.committedInTerm() && !planted.On(planted.ConfBeforeTermCommit) || g.confs.at(g.confs.len()-1).Index > g.log.commit:
 		return 0, 0, ErrConfPending
 	}
 	next, err := g.conf().next(cc)

@@ -3,7 +3,8 @@
 //
 //	if planted.On(planted.AckBeforeSync) { ... }
 //
-// jepsen/sim/planted_test.go plants each bug and says within how many seeds it must be found. It imports nothing.
+// jepsen/sim/planted_test.go plants each bug and says within how many seeds it must be found; two are found in raft alone.
+// It imports nothing.
 package planted
 
 // Bug is one deliberate breakage.
@@ -29,6 +30,7 @@ const (
 	LeaderCountsUnsynced // a leader counts its own copy before its disk has it (etcd 14370)
 	LearnerCounted       // a learner's copy counts for commit
 	ConfWithoutJoint     // several voters are swapped in one step
+	ConfBeforeTermCommit // the membership changes before an entry of the term is committed (raft-dev 2015)
 	ReadBeforeTermCommit // reads are served before an entry of the term is committed (Redis-Raft 18)
 	ReadRoundReused      // any echo confirms the newest read round (etcd 20418)
 	ReadWithoutRound     // who believes to lead answers reads

@@ -34,6 +34,7 @@ var within = [planted.End]uint64{
 	planted.ApplyTwice:            20,  // 1
 	planted.GuardIgnored:          20,  // 1
 	planted.CommitOldTerm:         0,   // raft's own simulation finds it: raft/planted_test.go
+	planted.ConfBeforeTermCommit:  0,   // in no 25,000 seeds; a transcript shows it: raft/planted_test.go
 }
 
 // TestPlantedBugsAreFound shows that the rig is evidence: each bug, alone, is found. go test -tags planted.
@@ -42,7 +43,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		t.Run(b.String(), func(t *testing.T) {
 			limit := within[b]
 			if limit == 0 {
-				t.Skip("found by the simulation of one group, in package raft")
+				t.Skip("found in package raft")
 			}
 			planted.Plant(b)
 			defer planted.Plant(planted.None)
