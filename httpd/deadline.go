@@ -65,6 +65,7 @@ func phase(nc net.Conn, state fasthttp.ConnState) {
 	if !ok || c.direct.Load() {
 		return
 	}
+	c.quick.state(state)
 	switch state {
 	case fasthttp.StateNew, fasthttp.StateActive:
 		wait := c.l.s.cfg.ReadTimeout

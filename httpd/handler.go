@@ -189,8 +189,12 @@ const unauthorizedMessage = "this node wants an API key; send the header Authori
 
 // authorized compares the bearer token with the key, in a time that does not depend on where they differ.
 func (s *Server) authorized(h *fasthttp.RequestHeader) bool {
+	return s.hasKey(h.PeekBytes(headerAuthorization))
+}
+
+// hasKey is authorized of the header's value.
+func (s *Server) hasKey(got []byte) bool {
 	const scheme = "Bearer "
-	got := h.PeekBytes(headerAuthorization)
 	if len(got) < len(scheme) || !bytes.EqualFold(got[:len(scheme)], []byte(scheme)) {
 		return false
 	}

@@ -118,6 +118,22 @@ func (l *listener) Close() (err error) {
 	return err
 }
 
+// closeQuick closes the connections that wait for a request in the quick way, where fasthttp does not see that they are
+// idle.
+func (l *listener) closeQuick() {
+	l.mu.Lock()
+	var idle []*conn
+	for c := range l.conns {
+		if c.quick.at.CompareAndSwap(quickWaiting, quickClosed) {
+			idle = append(idle, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range idle {
+		c.Close()
+	}
+}
+
 // closeConns closes what is still open, and waits for the goroutines of the listener.
 func (l *listener) closeConns() {
 	l.sweptOnce.Do(func() { close(l.swept) })
@@ -171,9 +187,14 @@ type conn struct {
 	direct      atomic.Bool // deadlines go to the connection at once: it belongs to a stream
 	reserved    bool        // beyond MaxConns: for other nodes
 	peer        atomic.Bool // another node's: its bytes are not a client's
+
+	quick quick
 }
 
 func (c *conn) Read(b []byte) (int, error) {
+	if c.quick.boundary && !c.direct.Load() {
+		return c.readQuick(b)
+	}
 	n, err := c.Conn.Read(b)
 	if !c.peer.Load() {
 		c.l.s.metrics.bytesIn.Add(n)
@@ -195,6 +216,9 @@ func (c *conn) Write(b []byte) (int, error) {
 
 // Close closes the connection; after linger, once the client has stopped sending or had its time.
 func (c *conn) Close() (err error) {
+	if c.quick.at.Load() == quickServing {
+		return nil // fasthttp, which is told to stop, takes it for idle; it ends after the answer
+	}
 	c.once.Do(func() {
 		if c.linger.Load() {
 			drain(c.Conn, lingerTime)

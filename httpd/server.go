@@ -190,6 +190,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 	for _, l := range listeners {
 		l.Close()
+		l.closeQuick()
 	}
 	s.streams.shutdown(ctx)
 	err := s.fast.ShutdownWithContext(ctx)

@@ -18,6 +18,11 @@ func validKey(key []byte) bool { return len(key) > 0 && len(key) <= maxIdempoten
 // it leaves in w.notLeader.
 func (s *Server) do(ctx *fasthttp.RequestCtx, w *work, r *shard.Request) bool {
 	s.store.Do(shard.Of(w.id), r)
+	return s.outcome(ctx, w, r)
+}
+
+// outcome is the rest of do.
+func (s *Server) outcome(ctx *fasthttp.RequestCtx, w *work, r *shard.Request) bool {
 	switch r.Result.Code {
 	case shard.CodeOK:
 		return true
