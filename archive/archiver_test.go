@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patience bounds what a test waits for; none waits that long unless something hangs. The tests of all packages may run at the
+// same time, on two cores, under the race detector.
+const patience = 2 * time.Minute
+
 // onBoth runs a test against both stores, each empty and migrated. open gives a Store of another node.
 func onBoth(t *testing.T, test func(t *testing.T, open func() archive.Store)) {
 	run := func(name string, open func(t *testing.T) func() (archive.Store, error)) {
@@ -66,12 +71,13 @@ func onBoth(t *testing.T, test func(t *testing.T, open func() archive.Store)) {
 	}
 	run("postgres", func(t *testing.T) func() (archive.Store, error) {
 		url := servers.pg.URL(servers.pg.NewDatabase(t))
-		return func() (archive.Store, error) { return pg.Open(pg.Config{URL: url, Timeout: 5 * time.Second}) }
+		return func() (archive.Store, error) { return pg.Open(pg.Config{URL: url, Timeout: patience}) }
 	})
 	run("s3", func(t *testing.T) func() (archive.Store, error) {
 		bucket := servers.s3.NewBucket(t)
 		return func() (archive.Store, error) {
-			return s3.Open(s3.Config{Bucket: bucket, Endpoint: "http://" + servers.s3.Addr(), Access: testserver.AccessKey, Secret: testserver.SecretKey})
+			return s3.Open(s3.Config{Bucket: bucket, Endpoint: "http://" + servers.s3.Addr(), Access: testserver.AccessKey, Secret: testserver.SecretKey,
+				Timeout: patience})
 		}
 	})
 }
@@ -139,17 +145,20 @@ func TestTwoLeaders(t *testing.T) {
 		const contexts = 30
 		s := newShards(contexts)
 		s.check = ackedIsStored(t, open())
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		var mu sync.Mutex
 		inserted := 0
+		var again atomic.Bool // a Put failed in its middle: what of it was stored was counted by nobody
 		done := make(chan struct{})
 		var wg sync.WaitGroup
 		for range 2 {
 			a := archive.New(archive.Config{Store: &stepStore{open(), &steps{at: -1}, &mu, &inserted}, Source: s, BatchRows: 50})
 			wg.Go(func() {
 				for {
-					if _, err := a.Flush(ctx); err != nil {
+					if _, err := a.Flush(ctx); errors.Is(err, archive.ErrUnavailable) && ctx.Err() == nil {
+						again.Store(true)
+					} else if err != nil {
 						t.Error(err)
 						return
 					}
@@ -175,7 +184,7 @@ func TestTwoLeaders(t *testing.T) {
 		for _, c := range s.contexts {
 			total += int(c.last)
 		}
-		if inserted != total {
+		if inserted != total && !again.Load() {
 			t.Errorf("%d rows inserted, want %d", inserted, total)
 		}
 		checkStored(t, s, open())
@@ -207,7 +216,7 @@ func TestOutage(t *testing.T) {
 		}
 		await := func(what string, ok func() bool) {
 			t.Helper()
-			for deadline := time.Now().Add(40 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+			for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%s did not come; log: %q", what, log.get())
 				}
@@ -223,8 +232,11 @@ func TestOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		await("the rest", func() bool { return s.pending() == 0 && log.has("archive_recovered") })
-		if n := len(log.get()); n != 2 {
-			t.Errorf("%d lines logged: %q", n, log.get())
+		lines := log.get() // one line, and one a minute where the server takes that long to start
+		if len(lines) < 2 || slices.ContainsFunc(lines[:len(lines)-1], func(l string) bool {
+			return !strings.HasPrefix(l, "archive_failed kind unavailable")
+		}) {
+			t.Errorf("log: %q", lines)
 		}
 		cancel()
 		wg.Wait()

@@ -125,7 +125,7 @@ func (c *trio) leader(id []byte) *shard.Node {
 func (c *trio) do(id string, encode func(dst []byte) []byte) {
 	r := shard.AcquireRequest()
 	defer shard.ReleaseRequest(r)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("%s: no leader", id)
 		}
@@ -190,7 +190,7 @@ func TestClusterArchives(t *testing.T) {
 		grow(20)
 
 		store := open()
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 			missing := ""
 			for _, id := range ids {
 				var v shard.View

@@ -17,11 +17,12 @@ const tailKeep = 20
 
 func openNode(t *testing.T, dir string) *shard.Node {
 	t.Helper()
-	n, err := shard.Open(shard.Options{Dir: dir, SegmentBytes: 4 << 20, SnapshotBytes: 16 << 10, TailKeep: tailKeep, SpillBytes: 1})
+	n, err := shard.Open(shard.Options{Dir: dir, SegmentBytes: 4 << 20, SnapshotBytes: 16 << 10, TailKeep: tailKeep, SpillBytes: 1,
+		RequestTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if ok, why := n.Ready(); ok {
 			return n
 		} else if time.Now().After(deadline) {
@@ -96,7 +97,7 @@ func TestShardSource(t *testing.T) {
 		}
 		catchUp := func() {
 			t.Helper()
-			for deadline := time.Now().Add(30 * time.Second); lag() > 0; time.Sleep(2 * time.Millisecond) {
+			for deadline := time.Now().Add(patience); lag() > 0; time.Sleep(2 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d rows wait; log: %q", lag(), log.get())
 				}
@@ -121,7 +122,7 @@ func TestShardSource(t *testing.T) {
 			}
 			return gone
 		}
-		for deadline := time.Now().Add(20 * time.Second); inHistory() == 0; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); inHistory() == 0; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("nothing went to the history files")
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -58,11 +59,22 @@ func newRig(t *testing.T) *rig {
 
 // listen takes an address for a node that is started later, so that it can be a seed before.
 func (r *rig) listen(name string) *rigNode {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(r.t, err)
+	ln := listenBelow(r.t)
 	n := &rigNode{r: r, name: name, path: r.t.TempDir(), addr: ln.Addr().String(), ln: ln}
 	r.nodes[name] = n
 	return n
+}
+
+// listenBelow listens on a port below those that the system gives to whoever asks for any (Linux from 32768 on, others from
+// 49152): a node that was stopped finds its port again, whatever connections were opened meanwhile.
+func listenBelow(t *testing.T) (ln net.Listener) {
+	for try := 0; ; try++ {
+		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10000+rand.IntN(22000)))
+		if err == nil {
+			return ln
+		}
+		require.Less(t, try, 100, "%v", err)
+	}
 }
 
 // start opens the node on its directory.
@@ -219,15 +231,18 @@ func (n *rigNode) call(op byte, key string, again bool) shard.Code {
 func (n *rigNode) put(key string) shard.Code { return n.call('w', key, false) }
 func (n *rigNode) get(key string) shard.Code { return n.call('r', key, true) }
 
+// patience bounds what a test waits for, on a machine that runs the tests of all packages at a time.
+const patience = 2 * time.Minute
+
 // wait waits until f holds. The bound is for the broken case only.
 func (r *rig) wait(what string, f func() bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for !f() {
 		select {
 		case <-ctx.Done():
-			r.t.Fatalf("not within a minute: %s", what)
+			r.t.Fatalf("not within %v: %s", patience, what)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -41,9 +41,9 @@ func TestALostAnswer(t *testing.T) {
 	r := newRig(t)
 	slow := func(o *Options) { o.pace.spreadAfter = 1 << 60 } // nobody moves leaders here
 	r.found(slow, "a", "b", "c")
-	key, group := r.led("a")
-	req := append(binary.LittleEndian.AppendUint32([]byte{'w'}, group), key...)
 	for _, again := range []bool{false, true} {
+		key, group := r.led("a")
+		req := append(binary.LittleEndian.AppendUint32([]byte{'w'}, group), key...)
 		var calls atomic.Int32
 		a, b := r.nodes["a"], r.nodes["b"]
 		entered, release := make(chan struct{}), make(chan struct{})
@@ -73,7 +73,6 @@ func TestALostAnswer(t *testing.T) {
 			require.Equal(t, "before", string(got.answer))
 			r.waitReady("a", "b", "c")
 			require.Equal(t, int32(1), calls.Load(), "sent once")
-			_, _ = r.led("a")
 			continue
 		}
 		close(release)
@@ -90,7 +89,9 @@ func TestAWrongRouteIsBounded(t *testing.T) {
 	r := newRig(t)
 	r.found(func(o *Options) { o.pace.spreadAfter = 1 << 60 }, "a", "b", "c")
 	_, group := r.led("a")
-	r.nodes["a"].SetHandlers(func(_, dst []byte) []byte { return append(dst, AnswerNotLeader) }, nil)
+	for _, n := range r.nodes { // whoever leads
+		n.SetHandlers(func(_, dst []byte) []byte { return append(dst, AnswerNotLeader) }, nil)
+	}
 	answer, code := r.nodes["b"].Forward(group, []byte("x"), nil, false)
 	require.Equal(t, shard.CodeUnavailable, code)
 	require.Empty(t, answer)

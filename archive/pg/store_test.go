@@ -34,9 +34,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patience is what one call may take on a machine that runs the tests of all packages at a time.
+const patience = 2 * time.Minute
+
 func open(t testing.TB, url string) *Store {
 	t.Helper()
-	s, err := Open(Config{URL: url, Timeout: 10 * time.Second})
+	s, err := Open(Config{URL: url, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func (p *Postgres) Start() error {
 		port := p.port
 		if port == 0 {
 			var err error
-			if port, err = freePort(); err != nil {
+			if port, err = FreePort(); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package testserver
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -15,8 +16,9 @@ import (
 	"time"
 )
 
-// startWait bounds how long a server may take until it answers; initdb and crash recovery on a busy disk included.
-const startWait = 60 * time.Second
+// startWait bounds how long a server may take until it answers; crash recovery on a busy disk included, which syncs
+// every file of every database.
+const startWait = 3 * time.Minute
 
 // process is a server that lives no longer than the process that started it.
 type process struct {
@@ -67,13 +69,13 @@ func (p *process) await(what string, ready func() error) error {
 	deadline := time.Now().Add(startWait)
 	for {
 		err := ready()
-		if err == nil {
-			return nil
-		}
 		select {
-		case <-p.done:
+		case <-p.done: // and whoever has answered is somebody else
 			return fmt.Errorf("%s ended at once (%v):\n%s", what, p.err, p.out)
 		case <-time.After(20 * time.Millisecond):
+		}
+		if err == nil {
+			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s does not answer after %v (%v):\n%s", what, startWait, err, p.out)
@@ -105,14 +107,22 @@ func (t *tail) String() string {
 	return string(bytes.ToValidUTF8(t.b, []byte("?")))
 }
 
-// freePort returns a TCP port that nobody listens on right now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// The ports of servers are below those that systems give to whoever asks for any (Linux from 32768 on, others from 49152): a
+// server that was killed finds its port again, whatever connections other tests have opened meanwhile.
+const portMin, portMax = 10000, 32000
+
+// FreePort returns a TCP port that nobody listens on right now, and that stays free as long as nobody asks for that very one.
+func FreePort() (int, error) {
+	for try := 0; ; try++ {
+		port := portMin + rand.IntN(portMax-portMin)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err == nil {
+			return port, l.Close()
+		}
+		if try == 100 {
+			return 0, err
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 const ownerFile = "owner.pid"

@@ -71,7 +71,7 @@ func (s *S3) Start() error {
 		port := s.port
 		if port == 0 {
 			var err error
-			if port, err = freePort(); err != nil {
+			if port, err = FreePort(); err != nil {
 				return err
 			}
 		}

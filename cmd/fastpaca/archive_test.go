@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -45,14 +44,16 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// patience bounds what a test waits for; none waits that long unless something hangs.
+const patience = 2 * time.Minute
+
 func startServer(t *testing.T, dir string, env map[string]string) *archivingServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testserver.FreePort()
 	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := fmt.Sprint("127.0.0.1:", port)
 	cfg, _, err := loadWith([]string{"--listen", addr, "--raft-data-dir", dir, "--tail-keep", "20", "--archiver-enabled", "true",
-		"--archive-flush-interval-ms", "20", "--wal-segment-bytes", "16777216"}, env)
+		"--archive-flush-interval-ms", "20", "--wal-segment-bytes", "16777216", "--request-timeout-ms", "60000"}, env)
 	require.NoError(t, err)
 	s := &archivingServer{t: t, base: "http://" + addr, log: &lockedBuffer{}}
 	log := httpd.NewLogger(s.log, httpd.LevelInfo)
@@ -78,7 +79,7 @@ func startServer(t *testing.T, dir string, env map[string]string) *archivingServ
 
 func (s *archivingServer) await(what string, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s did not come:\n%s", what, s.log)
 		}
@@ -159,7 +160,7 @@ func TestServerArchives(t *testing.T) {
 				return func() bool { return strings.Contains(string(srv.call("GET", "/metrics", "", 200)), series) }
 			}
 			say(150)
-			srv.await("archiving", has("fastpaca_archive_pending_rows 0\n"))
+			srv.await("archiving", has("fastpaca_archive_inserted_total 150\n")) // all is stored, and counted
 			kill()
 			say(150)
 			srv.await("the lag", has(`fastpaca_archive_lag{context_id="chat"} 150`+"\n"))
@@ -183,7 +184,7 @@ func TestServerArchives(t *testing.T) {
 					resp.Body.Close()
 				}
 				return err == nil && resp.StatusCode == 200
-			}, 20*time.Second, 50*time.Millisecond)
+			}, patience, 50*time.Millisecond)
 			srv.stop()
 
 			srv = startServer(t, dir, env)

@@ -39,7 +39,7 @@ func TestWALDump(t *testing.T) {
 	require.NoError(t, err)
 	r := shard.AcquireRequest()
 	r.Cmd = shard.EncodePut(r.Cmd, &shard.Put{ID: []byte("seen-in-the-dump")})
-	require.Eventually(t, func() bool { ok, _ := n.Ready(); return ok }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { ok, _ := n.Ready(); return ok }, patience, time.Millisecond)
 	n.Do(shard.Of([]byte("seen-in-the-dump")), r)
 	require.Equal(t, shard.CodeOK, r.Result.Code)
 	shard.ReleaseRequest(r)

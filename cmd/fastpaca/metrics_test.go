@@ -23,7 +23,7 @@ func TestMetricsOfANode(t *testing.T) {
 	node, err := cluster.Open(cluster.Options{Dir: dir, Advertise: "127.0.0.1:4000", Shard: shard.Options{SegmentBytes: 4 << 20}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, node.Close()) }()
-	require.Eventually(t, func() bool { ok, _ := node.Ready(); return ok }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { ok, _ := node.Ready(); return ok }, patience, time.Millisecond)
 
 	var out bytes.Buffer
 	writeMetrics(&out, node, newLagSampler(node), nil)

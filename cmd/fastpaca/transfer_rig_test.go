@@ -34,7 +34,7 @@ func openTestStore(t *testing.T, o shard.Options) *testStore {
 	node, err := shard.Open(o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, node.Close()) })
-	require.Eventually(t, func() bool { ok, _ := node.Ready(); return ok }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { ok, _ := node.Ready(); return ok }, patience, time.Millisecond)
 	counter, err := tokenize.New("chars:4")
 	require.NoError(t, err)
 	srv := httpd.New(httpd.Config{Store: node, Counter: counter})
@@ -57,7 +57,7 @@ func openTestStore(t *testing.T, o shard.Options) *testStore {
 func (s *testStore) newAPI() *transferAPI {
 	a := newTransferAPI(&client{base: s.base}, func(string) {})
 	s.t.Cleanup(a.close)
-	a.patience, a.pause = 20*time.Second, time.Millisecond
+	a.patience, a.pause = patience, time.Millisecond
 	return a
 }
 
