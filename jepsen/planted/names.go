@@ -8,7 +8,7 @@ var names = [End]string{
 	LearnerCounted: "learner_counted", ConfWithoutJoint: "conf_without_joint", ConfBeforeTermCommit: "conf_before_term_commit",
 	ReadBeforeTermCommit: "read_before_term_commit", ReadRoundReused: "read_round_reused", ReadWithoutRound: "read_without_round",
 	VoteNotPersisted: "vote_not_persisted", SnapshotNotSynced: "snapshot_not_synced", SnapshotNameNotSynced: "snapshot_name_not_synced",
-	KeysNotInSnapshot: "keys_not_in_snapshot", LostAnsweredOK: "lost_answered_ok", UnknownAnsweredLost: "unknown_answered_lost",
+	HistoryNotSynced: "history_not_synced", KeysNotInSnapshot: "keys_not_in_snapshot", LostAnsweredOK: "lost_answered_ok", UnknownAnsweredLost: "unknown_answered_lost",
 	ApplyTwice: "apply_twice", GuardIgnored: "guard_ignored",
 }
 

@@ -40,6 +40,7 @@ const (
 	VoteNotPersisted      // term and vote never reach the disk
 	SnapshotNotSynced     // the log is cut though the snapshot file's bytes are not durable
 	SnapshotNameNotSynced // the log is cut though the snapshot file's name is not durable
+	HistoryNotSynced      // messages leave memory though the history file's bytes are not durable
 	KeysNotInSnapshot     // a snapshot forgets the idempotency keys
 	LostAnsweredOK        // a proposal that lost its place is answered as if it had been written
 	UnknownAnsweredLost   // a leader that steps down says of what is under way that nothing was written

@@ -31,7 +31,7 @@ func (w *World) checkReplicas(all bool) {
 			if seen.ctx != c || all { // the first time, or a snapshot has replaced the machine
 				*seen = verified{ctx: c}
 			}
-			if err := ctx.check(&v, seen.seq+1); err != nil {
+			if err := ctx.check(m.node, &v, seen.seq+1); err != nil {
 				w.violate("replica on %s: %v", m, err)
 				return
 			}

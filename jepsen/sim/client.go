@@ -278,7 +278,7 @@ func (c *client) readDone(m *machine, ctx *modelContext, call *told, floor uint6
 		if v.Last > 5 && w.rng.IntN(20) > 0 {
 			from = v.Last - 5
 		}
-		if err := ctx.check(v, from); err != nil {
+		if err := ctx.check(m.node, v, from); err != nil {
 			w.violate("read from %s: %v", m, err)
 			return
 		}

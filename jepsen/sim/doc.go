@@ -16,6 +16,7 @@
 //   - check_log.go: state-machine safety and monotonic apply; from what nodes apply.
 //   - check_client.go: linearizable writes and reads, guards, exactly-once under keys, nothing acknowledged lost,
 //     nothing failed written; from what clients see, with the committed log as the witness of the order.
-//   - check_replica.go: every replica's state is the model's at its version; streams have no gap and no repeat.
+//   - check_replica.go: every replica's state is the model's at its version, also what has left memory for history files;
+//     streams have no repeat, and no gap but what left memory.
 //   - porcupine on the histories of some contexts, which trusts none of the above.
 package sim

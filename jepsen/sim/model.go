@@ -20,6 +20,7 @@ type modelContext struct {
 	id       []byte
 	shard    uint32
 	index    int
+	window   int // messages; 0: all
 	created  bool
 	messages [][]byte // stored JSON; seq 1 is messages[0]
 	lastAt   []uint64
@@ -29,6 +30,7 @@ type modelContext struct {
 	keyOrder []uint64
 	tags     map[string]bool // texts of all messages: none comes twice
 
+	older   int // messages of history files that were compared
 	history history
 	final   *op    // of the liveness phase
 	seen    uint64 // one more than the newest version that anybody outside knows of, 0 none: no read from now on may be older
@@ -44,8 +46,8 @@ type answer struct {
 	body     *op    // the op that owns the key
 }
 
-func newModelContext(id []byte, index int) *modelContext {
-	return &modelContext{id: id, shard: shard.Of(id), index: index, lastAt: []uint64{0}, indexAt: []uint64{0}, keys: map[uint64]*answer{}, tags: map[string]bool{}}
+func newModelContext(id []byte, index, window int) *modelContext {
+	return &modelContext{id: id, shard: shard.Of(id), index: index, window: window, lastAt: []uint64{0}, indexAt: []uint64{0}, keys: map[uint64]*answer{}, tags: map[string]bool{}}
 }
 
 func (c *modelContext) version() uint64 { return uint64(len(c.lastAt)) - 1 }
@@ -118,24 +120,55 @@ func fields(text string) string {
 	return `"role":"user","parts":[{"type":"text","text":"` + text + `"}]`
 }
 
-// check compares a view of a replica with the model from message from on. A view may be of any version up to the
-// newest committed one.
-func (c *modelContext) check(v *shard.View, from uint64) error {
+// check compares a view of n's replica with the model from message from on, also what has left memory. A view may be of any
+// version up to the newest committed one.
+func (c *modelContext) check(n *shard.Node, v *shard.View, from uint64) error {
 	if v.Version > c.version() {
 		return fmt.Errorf("context %s shows version %d, but only %d are committed", c.id, v.Version, c.version())
 	}
 	if last := c.lastAt[v.Version]; v.Last != last {
 		return fmt.Errorf("context %s at version %d ends with message %d, committed is %d", c.id, v.Version, v.Last, last)
 	}
-	if v.First != 1 && v.Last > 0 {
-		return fmt.Errorf("context %s begins with message %d: messages left memory without an archive", c.id, v.First)
+	if v.First != 1 && v.Last > 0 && c.window == 0 {
+		return fmt.Errorf("context %s begins with message %d: messages left memory that should stay", c.id, v.First)
+	}
+	from = max(from, 1)
+	if from < v.First && v.Last > 0 {
+		if err := c.checkHistory(n, from, v.First-1); err != nil {
+			return err
+		}
+		from = v.First
 	}
 	var buf []byte
-	for seq := max(from, 1); seq <= v.Last; seq++ {
+	for seq := from; seq <= v.Last; seq++ {
 		buf = v.AppendMessages(buf[:0], seq, seq)
 		if !bytes.Equal(buf, c.messages[seq-1]) {
 			return fmt.Errorf("context %s: message %d is %.200s, committed is %.200s", c.id, seq, buf, c.messages[seq-1])
 		}
+	}
+	return nil
+}
+
+// historyPage is about how many bytes of history files are asked for at once.
+const historyPage = 16 << 10
+
+// checkHistory compares what has left n's memory.
+func (c *modelContext) checkHistory(n *shard.Node, from, to uint64) error {
+	var buf []byte
+	for from <= to {
+		var next uint64
+		var err error
+		if buf, next, err = n.AppendHistory(buf[:0], c.id, from, to, historyPage); err != nil {
+			return fmt.Errorf("context %s: history from message %d to %d: %w", c.id, from, to, err)
+		}
+		if next == from {
+			return fmt.Errorf("context %s: message %d is neither in memory nor in a history file", c.id, from)
+		}
+		if want := bytes.Join(c.messages[from-1:next-1], []byte(",")); !bytes.Equal(buf, want) {
+			return fmt.Errorf("context %s: messages %d to %d in history files are %.300s, committed is %.300s", c.id, from, next-1, buf, want)
+		}
+		c.older += int(next - from)
+		from = next
 	}
 	return nil
 }

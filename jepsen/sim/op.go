@@ -48,10 +48,14 @@ func (o *op) encode() {
 	}
 	switch o.kind {
 	case opPut:
-		// A policy that cuts nothing, and metadata that makes the command this op's own.
+		// A policy that cuts nothing, or where messages shall leave memory all but the newest, and metadata that makes the
+		// command this op's own.
+		policy := shard.Policy{Strategy: shard.Manual, Config: []byte("{}")}
+		if n := o.ctx.window; n > 0 {
+			policy = shard.Policy{Strategy: shard.LastN, Limit: uint32(n), Config: fmt.Appendf(nil, `{"limit":%d}`, n)}
+		}
 		o.cmd = shard.EncodePut(nil, &shard.Put{
-			ID: o.ctx.id, HasPolicy: true, Policy: shard.Policy{Strategy: shard.Manual, Config: []byte("{}")},
-			HasMetadata: true, Metadata: fmt.Appendf(nil, `{"op":%d}`, o.id),
+			ID: o.ctx.id, HasPolicy: true, Policy: policy, HasMetadata: true, Metadata: fmt.Appendf(nil, `{"op":%d}`, o.id),
 		})
 		return
 	case opAppend:

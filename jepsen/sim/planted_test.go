@@ -28,6 +28,7 @@ var within = [planted.End]uint64{
 	planted.VoteNotPersisted:      60,  // 1
 	planted.SnapshotNotSynced:     40,  // 2
 	planted.SnapshotNameNotSynced: 40,  // 2
+	planted.HistoryNotSynced:      60,  // 6
 	planted.KeysNotInSnapshot:     40,  // 2
 	planted.LostAnsweredOK:        40,  // 4
 	planted.UnknownAnsweredLost:   20,  // 1

@@ -30,6 +30,9 @@ func (s *stream) poll() {
 		s.on = w.machines[w.rng.IntN(len(w.machines))]
 		s.life = s.on.life
 		s.cur = shard.Cursor{Version: s.cur.Version}
+		if s.ctx.window > 0 && w.rng.IntN(2) == 0 { // a client that was away for long
+			s.cur.Version = w.rng.Uint64N(s.cur.Version + 1)
+		}
 		s.next = s.ctx.lastAt[s.cur.Version] + 1
 	}
 	if !s.on.running() {
@@ -77,9 +80,18 @@ func (s *stream) event(behind uint64) {
 			s.w.violate("stream of %s on %s: %.200s, committed is %.200s", s.ctx.id, s.on, s.buf, s.ctx.messages[s.next-1])
 		}
 		s.next++
-	case bytes.HasPrefix(s.buf, []byte(`{"type":"gap"`)), bytes.HasPrefix(s.buf, []byte(`{"type":"reset"`)):
+	case bytes.HasPrefix(s.buf, []byte(`{"type":"gap"`)):
+		// The client reads what lies between, by seq. Expected may be what it has already, never beyond what it lacks.
+		expected, actual := number(s.buf, `"expected":`), number(s.buf, `"actual":`)
+		if s.view.First == 1 || expected > s.next || actual < s.next || actual != s.view.First {
+			s.w.violate("stream of %s on %s: %s where %d comes next; memory begins with %d", s.ctx.id, s.on, s.buf, s.next, s.view.First)
+			return
+		}
+		s.w.count.Gaps++
+		s.next = actual
+	case bytes.HasPrefix(s.buf, []byte(`{"type":"reset"`)):
 		if behind <= compactionsKept {
-			s.w.violate("stream of %s on %s: %s, though it was only %d versions behind and nothing left memory", s.ctx.id, s.on, s.buf, behind)
+			s.w.violate("stream of %s on %s: %s, though it was only %d versions behind", s.ctx.id, s.on, s.buf, behind)
 			return
 		}
 		s.next = s.view.Last + 1

@@ -33,6 +33,7 @@ type swarm struct {
 	longPauses                        bool
 	orchestrated                      bool // memberships follow the map; else they change at random
 	allDown                           bool // crashes may take a majority down
+	tailKeep                          int  // messages that a context keeps in memory, and in its window; 0: all
 }
 
 // segmentBytes is the least that the log takes for all the groups that a node has room for.
@@ -84,6 +85,12 @@ func drawSwarm(rng *rand.Rand, nodes int) swarm {
 		s.sleepers(pick)
 	}
 	return s
+}
+
+// drawTail says how many messages stay in memory. It draws from numbers of its own: worlds in which all of them do are what
+// they were before there was anything else.
+func drawTail(seed uint64) int {
+	return []int{0, 0, 10, 40}[rand.New(rand.NewPCG(seed, 0x7a11)).IntN(4)]
 }
 
 // elections makes a world of leaders that die as soon as they lead, with one entry in a message: what is left of several

@@ -21,11 +21,11 @@ type Config struct {
 
 // Counts say how much happened: a run in which nothing did proves nothing.
 type Counts struct {
-	Boots, Crashes, CrashesInSync, Pauses, Partitions, PowerCuts, Wiped, DiskErrors, FullDisks                    int
-	Messages, Lost, Cut, Replayed                                                                                 int
-	SnapshotsSent, SnapshotsReceived                                                                              int
-	Committed, Confs, Transfers, Elections                                                                        int
-	Writes, Acked, Refused, Unknown, Conflicts, Repeats, Reads, ReadsFailed, Events, Histories, Forgotten, Closed int
+	Boots, Crashes, CrashesInSync, Pauses, Partitions, PowerCuts, Wiped, DiskErrors, FullDisks                                 int
+	Messages, Lost, Cut, Replayed                                                                                              int
+	SnapshotsSent, SnapshotsReceived                                                                                           int
+	Committed, Confs, Transfers, Elections                                                                                     int
+	Writes, Acked, Refused, Unknown, Conflicts, Repeats, Reads, ReadsFailed, Events, Histories, Forgotten, Closed, Gaps, Older int
 }
 
 // Add sums up runs.
@@ -37,7 +37,7 @@ func (a *Counts) Add(b *Counts) {
 		{&a.SnapshotsSent, &b.SnapshotsSent}, {&a.SnapshotsReceived, &b.SnapshotsReceived}, {&a.Committed, &b.Committed},
 		{&a.Confs, &b.Confs}, {&a.Transfers, &b.Transfers}, {&a.Elections, &b.Elections}, {&a.Writes, &b.Writes},
 		{&a.Acked, &b.Acked}, {&a.Refused, &b.Refused}, {&a.Unknown, &b.Unknown}, {&a.Conflicts, &b.Conflicts},
-		{&a.Repeats, &b.Repeats}, {&a.Reads, &b.Reads}, {&a.ReadsFailed, &b.ReadsFailed}, {&a.Events, &b.Events}, {&a.Histories, &b.Histories}, {&a.Forgotten, &b.Forgotten}, {&a.Closed, &b.Closed},
+		{&a.Repeats, &b.Repeats}, {&a.Reads, &b.Reads}, {&a.ReadsFailed, &b.ReadsFailed}, {&a.Events, &b.Events}, {&a.Histories, &b.Histories}, {&a.Forgotten, &b.Forgotten}, {&a.Closed, &b.Closed}, {&a.Gaps, &b.Gaps}, {&a.Older, &b.Older},
 	} {
 		*p.a += *p.b
 	}
@@ -77,6 +77,7 @@ func New(cfg Config) *World {
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x5eed)), ops: map[uint64]*op{}, firstControl: shard.PlacementGroup,
 	}
 	w.swarm = drawSwarm(w.rng, cfg.Nodes)
+	w.swarm.tailKeep = drawTail(cfg.Seed)
 	w.found()
 	w.drawContexts()
 	for i := range w.swarm.nodes + w.swarm.spares {
@@ -109,7 +110,7 @@ func (w *World) drawContexts() {
 	for i := 0; len(w.model.contexts) < w.swarm.contexts; i++ {
 		id := fmt.Appendf(nil, "ctx-%d", i)
 		if s := shard.Of(id); int(s) == len(w.model.contexts)%w.swarm.shards {
-			w.model.contexts = append(w.model.contexts, newModelContext(id, len(w.model.contexts)))
+			w.model.contexts = append(w.model.contexts, newModelContext(id, len(w.model.contexts), w.swarm.tailKeep))
 		}
 	}
 }
@@ -241,6 +242,9 @@ func (w *World) Run() Result {
 	w.run(w.swarm.quiet + w.swarm.stormy)
 	if w.failed == nil {
 		w.liveness()
+	}
+	for _, ctx := range w.model.contexts {
+		w.count.Older += ctx.older
 	}
 	return Result{Err: w.failed, Trace: uint64(w.hash), Counts: w.count, Swarm: fmt.Sprintf("%+v", w.swarm)}
 }
