@@ -5,20 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"fastpaca/bench/proc"
+	"fastpaca/jepsen/faults"
 	"fastpaca/jepsen/run/lan"
 )
 
 const (
-	port = 4000
+	port        = 4000
+	harnessHost = 100 // this process' address on the network
 	// tmpfsSize bounds the disk of the last node, which is a file system of its own so that it can be filled.
 	tmpfsSize = "512m"
 	// clientTimeout is longer than the product's own bound of 2.5 s, shorter than a pause.
@@ -27,40 +33,50 @@ const (
 
 // node is one server: a namespace, a directory, and a process now and then.
 type node struct {
-	id    int
-	name  string
-	host  *lan.Host
-	dir   string
-	log   string
-	env   []string
-	bin   string
+	id     int
+	name   string
+	host   *lan.Host
+	dir    string
+	log    string
+	socket string // of the machine below it (jepsen/faults)
+	env    []string
+	bin    string
+	http   *http.Client
+	small  bool // its directory is on a file system of its own
+
+	own sync.Mutex // of the fault that stops, starts or harms it: no two at once
+
+	mu    sync.Mutex // for child
 	child *proc.Child
-	http  *http.Client
-	small bool // its directory is on a file system of its own
+}
+
+// network carries what nodes say to one another, and can be told to be bad at it.
+type network interface {
+	Set(from, to int, l lan.Link)
+	Both(a, b int, l lan.Link)
+	Heal()
+	Stats() lan.Stats
 }
 
 type cluster struct {
-	lan   *lan.Switch
+	net   network
 	nodes []*node
 }
 
-// newCluster makes size hosts and their directories below dir.
-func newCluster(size int, bin, dir string, seed uint64) (*cluster, error) {
-	c := &cluster{lan: lan.NewSwitch(seed)}
-	if err := lan.Join(c.lan, 100); err != nil {
-		return nil, err
-	}
+// newCluster makes size hosts on a network and their directories below dir. env is what their servers get besides.
+func newCluster(size int, bin, dir string, s *lan.Switch, env []string) (*cluster, error) {
+	c := &cluster{net: s}
 	var seeds []string
 	for id := 1; id <= size; id++ {
 		seeds = append(seeds, netip.AddrPortFrom(lan.Addr(id), port).String())
 	}
 	for id := 1; id <= size; id++ {
-		host, err := lan.NewHost(c.lan, id)
+		host, err := lan.NewHost(s, id)
 		if err != nil {
 			return nil, err
 		}
 		n := &node{id: id, name: fmt.Sprint("n", id), host: host, bin: bin}
-		n.dir, n.log = filepath.Join(dir, n.name, "data"), filepath.Join(dir, n.name+".log")
+		n.dir, n.log, n.socket = filepath.Join(dir, n.name, "data"), filepath.Join(dir, n.name+".log"), shorter(filepath.Join(dir, n.name+".sock"))
 		if err := os.MkdirAll(filepath.Dir(n.dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -74,14 +90,31 @@ func newCluster(size int, bin, dir string, seed uint64) (*cluster, error) {
 			// What is rare shall be frequent: segments, snapshots, transfers of them.
 			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=65536",
 			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216",
+			faults.SocketVar + "=" + n.socket,
 		}
+		n.env = append(n.env, env...)
 		c.nodes = append(c.nodes, n)
 	}
 	return c, nil
 }
 
-// start runs the node's process, in its namespace.
+// shorter is path, or the way to it from here: the name of a socket has 107 bytes at most.
+func shorter(path string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
+}
+
+// start runs the node's process, in its namespace, unless it runs.
 func (n *node) start() (err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.child != nil && n.child.Alive() {
+		return nil
+	}
 	n.host.Do(func() {
 		n.child, err = proc.Start(proc.Spec{Name: n.name, Args: []string{n.bin, "server"}, Log: n.log,
 			Addr: netip.AddrPortFrom(lan.Addr(n.id), port), Env: n.env})
@@ -89,24 +122,90 @@ func (n *node) start() (err error) {
 	return err
 }
 
-func (n *node) alive() bool { return n.child != nil && n.child.Alive() }
+func (n *node) process() *proc.Child {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.child
+}
+
+func (n *node) alive() bool {
+	p := n.process()
+	return p != nil && p.Alive()
+}
+
+// gone waits until the process has ended; false: it has not within d.
+func (n *node) gone(d time.Duration) bool {
+	for deadline := time.Now().Add(d); n.alive(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	n.http.CloseIdleConnections()
+	return true
+}
 
 // kill ends the process, also one that is stopped.
 func (n *node) kill() {
 	if n.alive() {
-		n.child.Kill()
+		n.process().Kill()
 	}
 	n.http.CloseIdleConnections()
 }
 
-func (n *node) signal(sig syscall.Signal) error { return n.child.Signal(sig) }
+func (n *node) signal(sig syscall.Signal) error { return n.process().Signal(sig) }
+
+// tellTimeout bounds a command to a machine; what it says comes from memory.
+const tellTimeout = 20 * time.Second
+
+// tell gives the machine below the node a command (faults.Machine) and returns what it says.
+func (n *node) tell(format string, args ...any) (string, error) {
+	command := fmt.Sprintf(format, args...)
+	c, err := net.DialTimeout("unix", n.socket, tellTimeout)
+	if err == nil {
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(tellTimeout)) // a closed connection says so below
+		_, err = io.WriteString(c, command+"\n")
+	}
+	var said []byte
+	if err == nil {
+		said, err = io.ReadAll(c)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", n.name, command, err)
+	}
+	return string(said), nil
+}
+
+// obey is tell, of a command that has no answer but ok.
+func (n *node) obey(format string, args ...any) error {
+	said, err := n.tell(format, args...)
+	if err == nil && said != "ok\n" {
+		err = fmt.Errorf("%s: "+format+": %s", append(append([]any{n.name}, args...), said)...)
+	}
+	return err
+}
+
+// hold makes the nodes the caller's, until the function that it returns is called. In the order of their ids, so that two who
+// want the same nodes do not wait for one another.
+func hold(nodes ...*node) (release func()) {
+	nodes = slices.Clone(nodes)
+	slices.SortFunc(nodes, func(a, b *node) int { return a.id - b.id })
+	for _, n := range nodes {
+		n.own.Lock()
+	}
+	return func() {
+		for _, n := range nodes {
+			n.own.Unlock()
+		}
+	}
+}
 
 // wipe empties the data directory of a stopped node.
 func (n *node) wipe() error { return os.RemoveAll(n.dir) }
 
-func (n *node) url(path string) string {
-	return fmt.Sprintf("http://%s:%d%s", lan.Addr(n.id), port, path)
-}
+func (n *node) addr() string { return netip.AddrPortFrom(lan.Addr(n.id), port).String() }
+
+func (n *node) url(path string) string { return "http://" + n.addr() + path }
 
 // get decodes what path answers with status 200.
 func (n *node) get(ctx context.Context, path string, out any) error {
@@ -210,6 +309,7 @@ func (c *cluster) leader(ctx context.Context) *node {
 func (c *cluster) close() {
 	for _, n := range c.nodes {
 		n.kill()
+		_ = os.Remove(n.socket)
 		n.host.Close()
 		if n.small {
 			_ = syscall.Unmount(filepath.Dir(n.dir), syscall.MNT_DETACH)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"fastpaca/jepsen/run/check"
@@ -56,7 +57,7 @@ func (l *clients) final(ctx context.Context, n *node, i int) (f check.Final, err
 }
 
 // judge runs all checkers. The load is over and the cluster whole.
-func (l *clients) judge(ctx context.Context, subs []*subscriber, periods []period, ended int64) (vs []*check.Verdict, err error) {
+func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, periods []period, ended int64) (vs []*check.Verdict, err error) {
 	named := func(name string) *check.Verdict {
 		v := &check.Verdict{Name: name}
 		vs = append(vs, v)
@@ -66,7 +67,16 @@ func (l *clients) judge(ctx context.Context, subs []*subscriber, periods []perio
 	realtime, versions := named("linearizable: appends and reads against the log"), named("versions and guards")
 	compactions, windows := named("versions are made of appends and compactions"), named("windows are the policy applied to the log")
 	replaced, streams := named("windows are a whole replacement and a piece of the log"), named("streams: every message once, in order")
+	stalled := named("streams that stalled: a piece of the log without a hole")
 	sample, silence := named("porcupine, on samples"), named("availability")
+	l.judgeLives(named("contexts made, changed and deleted: linearizable, by porcupine"))
+	if err := n.c.judgeStates(named("replicas hold the same at the same index")); err != nil {
+		return vs, err
+	}
+	archived := &check.Verdict{}
+	if n.pg != nil {
+		archived = named("the archive is the log")
+	}
 	byContext := make([][]*check.Op, contexts)
 	for _, op := range l.history {
 		byContext[op.Context] = append(byContext[op.Context], op)
@@ -102,10 +112,47 @@ func (l *clients) judge(ctx context.Context, subs []*subscriber, periods []perio
 				s.mu.Unlock()
 			}
 		}
+		n.stalled.judge(stalled, i, log)
 		judgeSample(sample, i, ops)
+		if n.pg != nil {
+			if err := n.pg.judge(ctx, archived, fmt.Sprint("jepsen-", i), log); err != nil {
+				return vs, err
+			}
+		}
 	}
-	judgeSilence(silence, byContext, periods, ended)
+	judgeSilence(silence, byContext, periods, ended, n.patience)
 	return vs, nil
+}
+
+// levelWithin bounds how long replicas may be at different indices once nothing is written any more.
+const levelWithin = 60 * time.Second
+
+// judgeStates compares what the replicas hold, at once and then until all are level.
+func (c *cluster) judgeStates(v *check.Verdict) error {
+	for deadline := time.Now().Add(levelWithin); ; time.Sleep(500 * time.Millisecond) {
+		var all []check.Replica
+		for _, n := range c.nodes {
+			said, err := n.tell("state")
+			if err != nil {
+				v.Note = "left out: the server is built without the tag faults"
+				return nil
+			}
+			for line := range strings.Lines(said) {
+				r := check.Replica{Node: n.name}
+				if _, err := fmt.Sscan(line, &r.Shard, &r.Applied, &r.Stopped, &r.Hash); err != nil {
+					return fmt.Errorf("%s: state: %q: %w", n.name, line, err)
+				}
+				all = append(all, r)
+			}
+		}
+		if check.States(v, all) || v.Count > 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			v.Note = fmt.Sprintf("some replicas were at different indices for %s after the last write", levelWithin)
+			return nil
+		}
+	}
 }
 
 type counted struct {
@@ -160,20 +207,26 @@ func judgeSample(v *check.Verdict, context int, ops []*check.Op) {
 }
 
 // judgeSilence measures, per fault, the longest time in which a context that was written to all the time acknowledged nothing.
-func judgeSilence(v *check.Verdict, byContext [][]*check.Op, periods []period, ended int64) {
+// patience stretches the bounds, for machines that others use as well; so does each hiccup of the harness itself.
+func judgeSilence(v *check.Verdict, byContext [][]*check.Op, periods []period, ended int64, patience float64) {
 	longest := longestSilences(byContext, periods, ended)
 	for i, p := range periods {
 		v.Checked++
-		bound := int64(silenceBound)
-		if p.Blind {
-			bound = p.End - p.Start + int64(afterBlind)
-		}
+		bound := p.bound(patience)
 		if longest[i] > bound {
-			v.Count++
-			v.Violations = append(v.Violations, fmt.Sprintf("%s at %.1fs: a context acknowledged nothing for %.1fs, the bound is %.1fs (%s)", p.Kind,
-				float64(p.Start)/1e9, float64(longest[i])/1e9, float64(bound)/1e9, p.Detail))
+			v.Add("%s at %.1fs: a context acknowledged nothing for %.1fs, the bound is %.1fs (%s)", p.Kind,
+				float64(p.Start)/1e9, float64(longest[i])/1e9, float64(bound)/1e9, p.Detail)
 		}
 	}
+}
+
+// bound is the longest silence that the fault may bring about, in ns.
+func (p *period) bound(patience float64) int64 {
+	bound := int64(patience*float64(silenceBound)) + p.Hiccup
+	if p.Blind {
+		bound = max(bound, p.BlindEnd-p.Start+int64(patience*float64(afterBlind))+p.Hiccup)
+	}
+	return bound
 }
 
 // longestSilences gives for each fault the longest pause between acknowledged writes of any context that overlaps it.

@@ -19,12 +19,18 @@ func TestSilence(t *testing.T) {
 			stalled = append(stalled, op)
 		}
 	}
-	periods := []period{{Kind: "before", Start: 5 * s, End: 8 * s}, {Kind: "stall", Start: 21 * s, End: 25 * s}, {Kind: "blind", Blind: true, Start: 22 * s, End: 26 * s}}
+	periods := []period{{Kind: "before", Start: 5 * s, End: 8 * s}, {Kind: "stall", Start: 21 * s, End: 25 * s}, {Kind: "blind", Blind: true, Start: 22 * s, End: 26 * s, BlindEnd: 26 * s}}
 	require.Equal(t, []int64{s, 13 * s, 13 * s}, longestSilences([][]*check.Op{steady, stalled}, periods, 60*s))
 	v := &check.Verdict{}
-	judgeSilence(v, [][]*check.Op{steady, stalled}, periods, 60*s)
+	judgeSilence(v, [][]*check.Op{steady, stalled}, periods, 60*s, 1)
 	require.Equal(t, 1, v.Count, "%v", v.Violations)
 	require.Contains(t, v.Violations[0], "stall at 21.0s")
+	v = &check.Verdict{}
+	judgeSilence(v, [][]*check.Op{steady, stalled}, periods, 60*s, 1.5)
+	require.Zero(t, v.Count, "with more patience: %v", v.Violations)
+	periods[1].Hiccup = 4 * s
+	judgeSilence(v, [][]*check.Op{steady, stalled}, periods, 60*s, 1)
+	require.Zero(t, v.Count, "what the harness slept through is not the product's: %v", v.Violations)
 }
 
 // TestSample: what reaches porcupine is the history; it finds a stale read in it, and none where there is none.

@@ -28,6 +28,9 @@ type options struct {
 	out, bin    string
 	faults      string
 	short       bool
+	archive     bool
+	patience    float64
+	plant       string
 }
 
 // Exit codes.
@@ -44,9 +47,11 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 5*time.Minute, "how long faults are brought about")
 	flag.Uint64Var(&o.seed, "seed", 0, "of load and faults; 0: one of the clock's")
 	flag.StringVar(&o.out, "out", "jepsen/out", "where the report goes, in a directory per run")
-	flag.StringVar(&o.bin, "bin", "bin/fastpaca", "the server")
+	flag.StringVar(&o.bin, "bin", "bin/fastpaca-faults", "the server; without the tag faults some faults are left out")
 	flag.StringVar(&o.faults, "faults", "", "comma-separated kinds; all by default")
 	flag.BoolVar(&o.short, "short", false, "the fixed mixture of make jepsen-short, each fault once")
+	flag.BoolVar(&o.archive, "archive", false, "archive to a Postgres, and break that, too")
+	flag.Float64Var(&o.patience, "patience", 1, "stretches the bounds of availability, for machines that others use as well")
 	flag.Parse()
 	inside, code, err := lan.Sandbox()
 	if err != nil {
@@ -80,6 +85,8 @@ type result struct {
 	Packets  lan.Stats
 	Events   int
 	Conns    int
+	Lived    int   // operations on contexts that come and go
+	Hiccups  int64 // ns that the harness did not run though it was due, in all
 	Trouble  string
 	history  []*check.Op
 }
@@ -93,6 +100,12 @@ func (o *options) run() int {
 	}
 	if o.short {
 		r.Command += " -short"
+	}
+	if o.archive {
+		r.Command += " -archive"
+	}
+	if o.patience != 1 {
+		r.Command += fmt.Sprint(" -patience ", o.patience)
 	}
 	if rev, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
 		r.Git = strings.TrimSpace(string(rev))
@@ -114,6 +127,9 @@ func (o *options) run() int {
 		}
 	}
 	fmt.Println(r.summary())
+	for _, line := range r.kinds() {
+		fmt.Println("    ", line)
+	}
 	if err := errors.Join(r.draw(filepath.Join(dir, "report.html")), o.keep(r, dir, bad > 0 || r.Trouble != "")); err != nil {
 		fmt.Fprintln(os.Stderr, "jepsen:", err)
 	}
@@ -140,7 +156,21 @@ func (o *options) play(r *result, dir string) error {
 	if err != nil {
 		return fmt.Errorf("the server's binary (make build): %w", err)
 	}
-	c, err := newCluster(o.nodes, bin, dir, o.seed)
+	n := &nemesis{dice: rand.New(rand.NewPCG(o.seed, 2)), patience: o.patience, stalled: &stalls{},
+		logf: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
+	s := lan.NewSwitch(o.seed)
+	if err := lan.Join(s, harnessHost); err != nil {
+		return err
+	}
+	var env []string
+	if o.archive {
+		if n.pg, err = startArchive(lan.Addr(harnessHost).String()); err != nil {
+			return err
+		}
+		defer n.pg.close()
+		env = n.pg.env()
+	}
+	c, err := newCluster(o.nodes, bin, dir, s, env)
 	if err != nil {
 		return err
 	}
@@ -152,7 +182,7 @@ func (o *options) play(r *result, dir string) error {
 			return err
 		}
 	}
-	if err := c.settled(ctx, settleWithin); err != nil {
+	if err := c.settled(ctx, n.settleWithin()); err != nil {
 		return fmt.Errorf("the cluster is not founded: %w", err)
 	}
 	cl := newClients(c, time.Now())
@@ -179,7 +209,9 @@ func (o *options) play(r *result, dir string) error {
 	load.Add(1)
 	go func() { defer load.Done(); cl.run(loadCtx, o.rate, o.seed) }()
 
-	n := &nemesis{c: c, dice: rand.New(rand.NewPCG(o.seed, 2)), cl: cl, logf: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
+	n.c, n.cl = c, cl
+	stopWatch := cl.watch()
+	defer stopWatch()
 	faultCtx, done := context.WithTimeout(ctx, o.duration)
 	defer done()
 	var only []string
@@ -189,26 +221,32 @@ func (o *options) play(r *result, dir string) error {
 	if o.faults != "" {
 		only = strings.Split(o.faults, ",")
 	}
-	r.Periods = n.schedule(faultCtx, only, o.short)
-	c.lan.Heal()
+	deck, err := n.deck(only)
+	if err != nil {
+		return err
+	}
+	r.Periods = n.schedule(faultCtx, deck, o.short)
+	c.net.Heal()
 	wait(ctx, 2*time.Second)
 	r.Ended = cl.now()
 	stopLoad()
 	load.Wait()
-	r.history, r.Other, r.Shed = cl.history, cl.other, cl.shed.Load()
+	stopWatch()
+	r.Hiccups = cl.blame(r.Periods)
+	r.history, r.Other, r.Shed, r.Lived = cl.history, cl.other, cl.shed.Load(), len(cl.lived)
 	if len(r.Periods) == 0 {
 		return errors.New("no fault was brought about")
 	}
 	if last := r.Periods[len(r.Periods)-1]; last.Error != "" {
 		r.Verdicts = append(r.Verdicts, &check.Verdict{Name: "the cluster is whole again after every fault", Count: 1, Violations: []string{last.Kind + ": " + last.Detail + " " + last.Error}})
 	}
-	verdicts, err := cl.judge(context.Background(), subs, r.Periods, r.Ended)
+	verdicts, err := cl.judge(context.Background(), n, subs, r.Periods, r.Ended)
 	r.Verdicts = append(r.Verdicts, verdicts...)
 	byContext := make([][]*check.Op, contexts)
 	for _, op := range r.history {
 		byContext[op.Context] = append(byContext[op.Context], op)
 	}
-	r.Longest, r.Packets = longestSilences(byContext, r.Periods, r.Ended), c.lan.Stats()
+	r.Longest, r.Packets = longestSilences(byContext, r.Periods, r.Ended), c.net.Stats()
 	stopFollow()
 	follow.Wait()
 	for _, s := range subs {

@@ -48,22 +48,42 @@ func (r *result) summary() string {
 	for k, name := range []string{"appends", "compactions", "reads"} {
 		fmt.Fprintf(&b, "; %s: %d acked, %d failed, %d unknown", name, c[k][0], c[k][1], c[k][2])
 	}
-	fmt.Fprintf(&b, "; %d stream events over %d connections; packets %+v", r.Events, r.Conns, r.Packets)
+	fmt.Fprintf(&b, "; %d operations on contexts that come and go", r.Lived)
+	fmt.Fprintf(&b, "; %d stream events over %d connections; packets %+v; the harness did not run for %.1f s in all", r.Events, r.Conns, r.Packets, float64(r.Hiccups)/1e9)
 	return b.String()
 }
 
-// kinds sums faults up by kind: how often, and the longest silence.
+// kinds sums faults up by kind: how often alone, how often together with others, and the longest silence of a context of each.
 func (r *result) kinds() []string {
-	count, longest := map[string]int{}, map[string]int64{}
+	type sum struct {
+		alone, mixed       int
+		silence, inMixture int64
+	}
+	sums := map[string]*sum{}
 	for i, p := range r.Periods {
-		count[p.Kind]++
+		var longest int64
 		if i < len(r.Longest) {
-			longest[p.Kind] = max(longest[p.Kind], r.Longest[i])
+			longest = r.Longest[i]
+		}
+		parts := strings.Split(p.Kind, " + ")
+		for _, k := range parts {
+			s := sums[k]
+			if s == nil {
+				s = &sum{}
+				sums[k] = s
+			}
+			if len(parts) == 1 {
+				s.alone++
+				s.silence = max(s.silence, longest)
+			} else {
+				s.mixed++
+				s.inMixture = max(s.inMixture, longest)
+			}
 		}
 	}
 	var out []string
-	for k, n := range count {
-		out = append(out, fmt.Sprintf("%-36s %3d times, longest silence of a context %5.1f s", k, n, float64(longest[k])/1e9))
+	for k, s := range sums {
+		out = append(out, fmt.Sprintf("%-18s alone %3d times, longest silence of a context %5.1f s; in mixtures %3d times, %5.1f s", k, s.alone, float64(s.silence)/1e9, s.mixed, float64(s.inMixture)/1e9))
 	}
 	slices.Sort(out)
 	return out

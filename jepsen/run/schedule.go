@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,8 +16,12 @@ type period struct {
 	Start   int64  `json:"start"`
 	End     int64  `json:"end"`     // of the fault itself
 	Settled int64  `json:"settled"` // all nodes ready, every shard led, nothing moving
-	Blind   bool   `json:"blind"`
-	Error   string `json:"error,omitempty"`
+	// Blind: for a while, until BlindEnd, there were shards that nobody could write to.
+	Blind    bool   `json:"blind"`
+	BlindEnd int64  `json:"blind_end,omitempty"`
+	harmful  int64  // the end of the last fault that takes something away from clients
+	Hiccup   int64  `json:"hiccup,omitempty"` // that the harness itself did not run meanwhile: the machine is overloaded
+	Error    string `json:"error,omitempty"`
 }
 
 const (
@@ -28,54 +34,88 @@ const (
 // shortKinds is the fixed mixture of make jepsen-short.
 var shortKinds = []string{"kill-one", "isolate-leader", "pause-long", "one-way-out", "loss", "kill-all", "bridge", "wipe", "pause-kill", "flip-bit"}
 
-// schedule runs faults until ctx ends: first each kind once in an order of the seed's, then mixtures and single ones by the dice. The
-// next one begins when the cluster is whole and has had a quiet time.
-func (n *nemesis) schedule(ctx context.Context, only []string, short bool) (done []period) {
-	var deck []fault
-	byKind := map[string]fault{}
-	for _, f := range faults {
-		if len(n.c.nodes) >= f.size {
-			byKind[f.kind] = f
+// deck returns the faults that can be brought about here: all, or those that only names, in that order.
+func (n *nemesis) deck(only []string) (deck []fault, err error) {
+	has := n.has()
+	for _, f := range kinds {
+		if f.needs&^has == 0 && len(only) == 0 {
 			deck = append(deck, f)
 		}
 	}
-	if len(only) > 0 {
-		deck = deck[:0]
-		for _, k := range only {
-			if f, ok := byKind[k]; ok {
-				deck = append(deck, f)
-			}
+	for _, k := range only {
+		i := slices.IndexFunc(kinds, func(f fault) bool { return f.kind == k })
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("there is no fault %q", k)
+		case kinds[i].needs&^has != 0:
+			n.logf("jepsen: %s is left out: it needs a server built with the tag faults, an archive, or five nodes", k)
+		default:
+			deck = append(deck, kinds[i])
 		}
 	}
-	if !short {
+	if len(deck) == 0 {
+		return nil, errors.New("no fault is left")
+	}
+	return deck, nil
+}
+
+// has is what this cluster can offer to faults.
+func (n *nemesis) has() (h needs) {
+	if len(n.c.nodes) >= 5 {
+		h |= links5
+	}
+	if n.pg != nil {
+		h |= postgres
+	}
+	if _, err := n.c.nodes[0].tell("heal"); err == nil {
+		h |= layer
+	}
+	return h
+}
+
+// mixture draws one fault of each of two or three classes.
+func (n *nemesis) mixture(deck []fault) (mix []fault) {
+	var by [alone][]fault
+	for _, f := range deck {
+		if f.class < alone {
+			by[f.class] = append(by[f.class], f)
+		}
+	}
+	left := n.dice.IntN(int(alone) + 2) // the class that stays away; none, if it is no class
+	for c, of := range by {
+		if c != left && len(of) > 0 {
+			mix = append(mix, of[n.dice.IntN(len(of))])
+		}
+	}
+	if len(mix) == 0 {
+		return deck[:1]
+	}
+	return mix
+}
+
+// schedule runs faults until ctx ends: first each kind once in an order of the seed's, then mixtures and single ones by the dice. The
+// next one begins when the cluster is whole and has had a quiet time. Once: each kind, and no more, in the order given.
+func (n *nemesis) schedule(ctx context.Context, deck []fault, once bool) (done []period) {
+	if !once {
 		n.dice.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	}
-	var nets, procs []fault
-	for _, f := range deck {
-		switch {
-		case f.alone:
-		case f.net:
-			nets = append(nets, f)
-		default:
-			procs = append(procs, f)
-		}
-	}
 	for turn := 0; ; turn++ {
-		if short && turn == len(deck) {
+		if once && turn == len(deck) {
 			return done
 		}
-		if !wait(ctx, quietMin+time.Duration(n.dice.Int64N(int64(quietMore)))) {
-			return done
+		quiet := quietMin + time.Duration(n.dice.Int64N(int64(quietMore)))
+		held := holdMin + time.Duration(n.dice.Int64N(int64(holdMore)))
+		if once {
+			quiet, held = quietMin, holdMin
 		}
-		hold := holdMin + time.Duration(n.dice.Int64N(int64(holdMore)))
-		if short {
-			hold = holdMin
+		if !wait(ctx, quiet) {
+			return done
 		}
 		mix := deck[turn%len(deck) : turn%len(deck)+1]
-		if turn >= len(deck) && len(nets) > 0 && len(procs) > 0 && n.dice.IntN(2) == 0 {
-			mix = []fault{nets[n.dice.IntN(len(nets))], procs[n.dice.IntN(len(procs))]}
+		if turn >= len(deck) && n.dice.IntN(2) == 0 {
+			mix = n.mixture(deck)
 		}
-		p := n.inflict(ctx, mix, hold)
+		p := n.inflict(ctx, mix, held)
 		done = append(done, p)
 		n.logf("%6.1fs %-28s %s; whole again after %.1fs %s", float64(p.Start)/1e9, p.Kind, p.Detail, float64(p.Settled-p.End)/1e9, p.Error)
 		if p.Error != "" {
@@ -84,10 +124,15 @@ func (n *nemesis) schedule(ctx context.Context, only []string, short bool) (done
 	}
 }
 
+// settleWithin is how long the cluster may need to be whole again.
+func (n *nemesis) settleWithin() time.Duration {
+	return time.Duration(n.patience * float64(settleWithin))
+}
+
 // inflict brings about all faults of mix at once and waits until the cluster is whole again.
-func (n *nemesis) inflict(ctx context.Context, mix []fault, hold time.Duration) period {
+func (n *nemesis) inflict(ctx context.Context, mix []fault, held time.Duration) period {
 	p := period{Start: n.cl.now()}
-	details, errs := make([]string, len(mix)), make([]error, len(mix))
+	details, errs, ends := make([]string, len(mix)), make([]error, len(mix)), make([]int64, len(mix))
 	var wg sync.WaitGroup
 	for i, f := range mix {
 		own := *n
@@ -95,25 +140,39 @@ func (n *nemesis) inflict(ctx context.Context, mix []fault, hold time.Duration) 
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			details[i], errs[i] = f.do(&own, ctx, hold)
+			details[i], errs[i] = f.do(&own, ctx, held)
+			ends[i] = n.cl.now()
 		}()
 	}
 	wg.Wait()
+	p.End = n.cl.now()
+	harmful := 0
 	for i, f := range mix {
 		if i > 0 {
 			p.Kind, p.Detail = p.Kind+" + ", p.Detail+" + "
 		}
-		p.Kind, p.Detail, p.Blind = p.Kind+f.kind, p.Detail+details[i], p.Blind || f.blind || len(mix) > 1
+		p.Kind, p.Detail = p.Kind+f.kind, p.Detail+details[i]
+		if f.class != aside {
+			harmful++
+			p.blinds(f.blind || harmful > 1, ends[i])
+		}
 		if errs[i] != nil {
 			p.Error += fmt.Sprintf("%s: %s. ", f.kind, errs[i])
 		}
 	}
-	p.End = n.cl.now()
 	if p.Error == "" { // not ctx: what has begun is seen through
-		if err := n.c.settled(context.Background(), settleWithin); err != nil {
+		if err := n.c.settled(context.Background(), n.settleWithin()); err != nil {
 			p.Error = "not whole again " + err.Error()
 		}
 	}
 	p.Settled = n.cl.now()
 	return p
+}
+
+// blinds notes that a fault which ended then may have, or has, left shards without a majority.
+func (p *period) blinds(yes bool, end int64) {
+	p.harmful = max(p.harmful, end)
+	if p.Blind = p.Blind || yes; p.Blind {
+		p.BlindEnd = p.harmful
+	}
 }

@@ -58,6 +58,7 @@ func (s *subscriber) follow(ctx context.Context, n *node, id string) string {
 		return id
 	}
 	s.conns++
+	s.take([]byte(`{"type":"connect"}`))
 	rd := bufio.NewReaderSize(resp.Body, 1<<16)
 	var pending string
 	var data []byte

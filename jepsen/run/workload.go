@@ -21,6 +21,7 @@ const (
 	outstanding         = 256 // requests under way at most: what a cut-off node keeps for 2.5 s, and some
 	messageTokens       = 10
 	tries               = 6 // attempts under one idempotency key
+	livesShare          = 8 // operations of a hundred that are on contexts that come and go
 )
 
 // lastN is the policy of windowed contexts: a budget of 1000 tokens, half of it triggers.
@@ -37,7 +38,11 @@ type clients struct {
 
 	mu      sync.Mutex
 	history []*check.Op
+	lived   []*check.Life
 	other   map[string]int // answers that nobody expects
+
+	lives   [lives]life
+	hiccups hiccups
 }
 
 func newClients(c *cluster, began time.Time) *clients {
@@ -84,8 +89,12 @@ func (l *clients) run(ctx context.Context, rate int, seed uint64) {
 		l.wg.Add(1)
 		go func() {
 			defer l.wg.Done()
+			defer func() { <-l.slots }()
+			if own.IntN(100) < livesShare {
+				l.live(own)
+				return
+			}
 			op := l.one(own, id)
-			<-l.slots
 			l.mu.Lock()
 			l.history = append(l.history, op)
 			l.mu.Unlock()
@@ -157,6 +166,9 @@ type answer struct {
 	Results   []struct{ Seq uint64 }
 	Messages  []message
 	Truncated int
+	Status    string
+	Budget    uint64 `json:"token_budget"`
+	Metadata  struct{ Mark uint64 }
 }
 
 // send does one request. A nil body sends none.

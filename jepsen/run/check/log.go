@@ -19,12 +19,12 @@ func Logs(v *Verdict, ops []*Op, finals []Final) {
 	for _, f := range finals {
 		for i, e := range f.Log {
 			if e.Seq != uint64(i+1) {
-				v.bad("%s: place %d of the log holds seq %d", f.Node, i+1, e.Seq)
+				v.Add("%s: place %d of the log holds seq %d", f.Node, i+1, e.Seq)
 				break
 			}
 		}
 		if !slices.Equal(f.Log, finals[0].Log) || f.Version != finals[0].Version || !slices.Equal(f.Window, finals[0].Window) {
-			v.bad("%s (%d messages, version %d, window of %d) differs from %s (%d messages, version %d, window of %d) %s", f.Node, len(f.Log), f.Version,
+			v.Add("%s (%d messages, version %d, window of %d) differs from %s (%d messages, version %d, window of %d) %s", f.Node, len(f.Log), f.Version,
 				len(f.Window), finals[0].Node, len(finals[0].Log), finals[0].Version, len(finals[0].Window), firstDifference(f.Log, finals[0].Log))
 		}
 	}
@@ -32,14 +32,14 @@ func Logs(v *Verdict, ops []*Op, finals []Final) {
 	at := make(map[string]uint64, len(log))
 	for _, e := range log {
 		if before, twice := at[e.Text]; twice {
-			v.bad("message %q stands at seq %d and at seq %d", e.Text, before, e.Seq)
+			v.Add("message %q stands at seq %d and at seq %d", e.Text, before, e.Seq)
 		}
 		at[e.Text] = e.Seq
 	}
 	sent := 0
 	for _, op := range ops {
 		if op.Said != "" {
-			v.bad("%s: %s", op, op.Said)
+			v.Add("%s: %s", op, op.Said)
 		}
 		if op.Kind != Append {
 			continue
@@ -53,24 +53,24 @@ func Logs(v *Verdict, ops []*Op, finals []Final) {
 			}
 			there++
 			if first := at[op.Texts[0]]; first != 0 && seq != first+uint64(i) {
-				v.bad("%s: not in one piece, message %d is at seq %d, the first at %d", op, i+1, seq, first)
+				v.Add("%s: not in one piece, message %d is at seq %d, the first at %d", op, i+1, seq, first)
 			}
 		}
 		sent += there
 		last := at[op.Texts[len(op.Texts)-1]]
 		switch {
 		case op.Outcome == OK && there < len(op.Texts):
-			v.bad("lost: %s; the log ends at %d", op, len(log))
+			v.Add("lost: %s; the log ends at %d", op, len(log))
 		case op.Outcome == OK && last != op.Seq:
-			v.bad("%s: is at seq %d", op, last)
+			v.Add("%s: is at seq %d", op, last)
 		case op.Outcome == Fail && there > 0:
-			v.bad("refused, but written: %s, at seq %d", op, last)
+			v.Add("refused, but written: %s, at seq %d", op, last)
 		case there > 0 && there < len(op.Texts):
-			v.bad("half a batch: %d of %d messages: %s", there, len(op.Texts), op)
+			v.Add("half a batch: %d of %d messages: %s", there, len(op.Texts), op)
 		}
 	}
 	if sent < len(at) {
-		v.bad("invented: %d of the log's %d messages were sent by nobody", len(at)-sent, len(at))
+		v.Add("invented: %d of the log's %d messages were sent by nobody", len(at)-sent, len(at))
 	}
 }
 
@@ -89,7 +89,7 @@ func Pages(v *Verdict, ops []*Op, log []Entry) {
 		for _, e := range op.Page {
 			v.Checked++
 			if e.Seq == 0 || e.Seq > uint64(len(log)) || log[e.Seq-1] != e {
-				v.bad("%s: saw %q at seq %d, which the log does not have", op, e.Text, e.Seq)
+				v.Add("%s: saw %q at seq %d, which the log does not have", op, e.Text, e.Seq)
 			}
 		}
 	}

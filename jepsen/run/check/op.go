@@ -89,7 +89,8 @@ type Verdict struct {
 // maxShown bounds the violations that are written out.
 const maxShown = 20
 
-func (v *Verdict) bad(format string, args ...any) {
+// Add adds a violation.
+func (v *Verdict) Add(format string, args ...any) {
 	v.Count++
 	if len(v.Violations) < maxShown {
 		v.Violations = append(v.Violations, fmt.Sprintf(format, args...))

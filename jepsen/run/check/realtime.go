@@ -30,7 +30,7 @@ func RealTime(v *Verdict, ops []*Op, log []Entry) {
 			}
 		case op.Kind == Read && op.Outcome == OK && op.HasSeq:
 			if op.Seq > uint64(len(log)) {
-				v.bad("%s: the log ends at %d", op, len(log))
+				v.Add("%s: the log ends at %d", op, len(log))
 			}
 			all = append(all, placed{op, op.Seq, false})
 		}
@@ -53,11 +53,11 @@ func Versions(v *Verdict, ops []*Op) {
 			continue
 		}
 		if other := by[op.Version]; other != nil {
-			v.bad("one version for two writes: %s / %s", other, op)
+			v.Add("one version for two writes: %s / %s", other, op)
 		}
 		by[op.Version] = op
 		if op.Guarded && op.Version != op.Guard+1 {
-			v.bad("%s: if_version was %d", op, op.Guard)
+			v.Add("%s: if_version was %d", op, op.Guard)
 		}
 	}
 	sweep(v, all)
@@ -83,7 +83,7 @@ func Compactions(v *Verdict, ops []*Op, f Final) {
 	}
 	v.Checked++
 	if f.Version < appends+acked || f.Version > appends+acked+unknown {
-		v.bad("%s: version %d is not made of %d appends in the log, %d compactions acknowledged and at most %d unknown", f.Node, f.Version, appends, acked, unknown)
+		v.Add("%s: version %d is not made of %d appends in the log, %d compactions acknowledged and at most %d unknown", f.Node, f.Version, appends, acked, unknown)
 	}
 }
 
@@ -105,9 +105,9 @@ func sweep(v *Verdict, all []placed) {
 		switch {
 		case far == nil:
 		case p.at < far.at:
-			v.bad("went back: %s, though before it %s", p.op, far.op)
+			v.Add("went back: %s, though before it %s", p.op, far.op)
 		case p.write && p.at == far.at:
-			v.bad("seen before it was sent: %s, though before it %s", p.op, far.op)
+			v.Add("seen before it was sent: %s, though before it %s", p.op, far.op)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func Windows(v *Verdict, ops []*Op, log []Entry, p Policy) {
 			op := reads[next]
 			v.Checked++
 			if !same(op.Window, log[from:to]) {
-				v.bad("%s: window of %d messages, not messages %d to %d of the log", op, len(op.Window), from+1, to)
+				v.Add("%s: window of %d messages, not messages %d to %d of the log", op, len(op.Window), from+1, to)
 			}
 		}
 		if to >= len(log) {
@@ -38,7 +38,7 @@ func Windows(v *Verdict, ops []*Op, log []Entry, p Policy) {
 		}
 		n := size[log[to].Text]
 		if n == 0 || to+n > len(log) {
-			v.bad("seq %d (%q) does not begin an append request that was sent", to+1, log[to].Text)
+			v.Add("seq %d (%q) does not begin an append request that was sent", to+1, log[to].Text)
 			return
 		}
 		to, version = to+n, version+1
@@ -47,7 +47,7 @@ func Windows(v *Verdict, ops []*Op, log []Entry, p Policy) {
 		}
 	}
 	for ; next < len(reads); next++ {
-		v.bad("%s: the log makes %d versions only", reads[next], version)
+		v.Add("%s: the log makes %d versions only", reads[next], version)
 	}
 }
 
@@ -78,11 +78,11 @@ func Replaced(v *Verdict, ops []*Op, log []Entry) {
 			if c := by[rest[0]]; c != nil {
 				switch {
 				case c.Outcome == Fail:
-					v.bad("%s: the window is of a compaction that was refused: %s", op, c)
+					v.Add("%s: the window is of a compaction that was refused: %s", op, c)
 				case c.Start > op.End:
-					v.bad("%s: the window is of a compaction of later: %s", op, c)
+					v.Add("%s: the window is of a compaction of later: %s", op, c)
 				case len(rest) < len(c.Texts) || !slices.Equal(rest[:len(c.Texts)], c.Texts):
-					v.bad("%s: half a replacement: %s", op, c)
+					v.Add("%s: half a replacement: %s", op, c)
 					continue
 				}
 				rest = rest[len(c.Texts):]
@@ -93,7 +93,7 @@ func Replaced(v *Verdict, ops []*Op, log []Entry) {
 		}
 		i, ok := at[rest[0]]
 		if !ok || i+len(rest) > len(log) || !same(rest, log[i:i+len(rest)]) {
-			v.bad("%s: behind the replacement stands no piece of the log", op)
+			v.Add("%s: behind the replacement stands no piece of the log", op)
 		}
 	}
 }
