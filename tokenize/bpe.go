@@ -10,6 +10,7 @@ type bpe struct {
 
 	classes classes
 	pieces  pieceTable // is this piece one token?
+	hot     *hotPieces // of the answers of pieces, yes to short ones
 	pairs   pairTable  // what do two tokens merge to?
 	merged  pieceCache // how many tokens were short pieces that are not one?
 	mergers *sync.Pool // of *merger, for long pieces
@@ -24,6 +25,7 @@ func newBPE(file string, asLibrary bool) *bpe {
 		asLibrary: asLibrary,
 		classes:   newClasses(asLibrary),
 		pieces:    newPieceTable(v),
+		hot:       new(hotPieces),
 		pairs:     newPairTable(v),
 		merged:    newPieceCache(cacheBits),
 		clean:     &sync.Pool{New: func() any { return new([]byte) }},
@@ -50,7 +52,14 @@ func (e *bpe) count(text []byte, i, end int) int {
 
 // countShort is count of a piece of at most maxShort bytes, which has this key.
 func (e *bpe) countShort(piece []byte, lo, hi uint64) int {
+	hot, word := e.hot.slot(lo, hi)
+	if hot != nil && hot.Load() == word {
+		return 1
+	}
 	if e.pieces.hasShort(lo, hi) {
+		if hot != nil {
+			hot.Store(word)
+		}
 		return 1
 	}
 	if n := e.merged.get(lo, hi); n != 0 {
