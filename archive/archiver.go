@@ -48,6 +48,7 @@ type Config struct {
 
 	Now   func() time.Time                     // default time.Now
 	After func(time.Duration) <-chan time.Time // default time.After
+	Tick  func(time.Duration) <-chan time.Time // default time.Tick
 	Rand  func() float64                       // in [0, 1); default math/rand
 	Logf  func(event string, keyvals ...any)   // default silent
 }
@@ -65,6 +66,9 @@ const (
 	stuckRetry = 5 * time.Minute
 	// fullScanEvery is how often all contexts are looked at, for the series that are about all of them.
 	fullScanEvery = 30 * time.Second
+	// lookEvery is how often what waits is counted while a batch is being stored: a store that hangs takes its timeout to fail, and
+	// the series should not stand still for that long.
+	lookEvery = 5 * time.Second
 	// logEvery is how often a failure that goes on is logged again.
 	logEvery = time.Minute
 )
@@ -99,6 +103,9 @@ func New(cfg Config) *Archiver {
 	}
 	if cfg.After == nil {
 		cfg.After = time.After
+	}
+	if cfg.Tick == nil {
+		cfg.Tick = time.Tick
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
@@ -184,7 +191,7 @@ func (a *Archiver) Flush(ctx context.Context) (more bool, err error) {
 	defer func() { a.stats.flushed(a.cfg.Now().Sub(start), err) }()
 	for {
 		a.stats.attempted.Add(uint64(len(b.rows)))
-		inserted, err := a.cfg.Store.Put(ctx, append(b.sent[:0], b.rows...))
+		inserted, err := a.put(ctx, append(b.sent[:0], b.rows...))
 		if err == nil {
 			a.stats.inserted.Add(uint64(inserted))
 			break
@@ -211,6 +218,24 @@ func (a *Archiver) Flush(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	return b.full, nil
+}
+
+// put is Store.Put. While that takes its time what waits is counted now and then, for whoever looks at the series.
+func (a *Archiver) put(ctx context.Context, rows []Row) (inserted int, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inserted, err = a.cfg.Store.Put(ctx, rows)
+	}()
+	tick := a.cfg.Tick(lookEvery)
+	for {
+		select {
+		case <-done:
+			return inserted, err
+		case <-tick:
+			a.scan(a.cfg.Now())
+		}
+	}
 }
 
 // culprit returns the context whose row made the store refuse a batch.

@@ -433,6 +433,43 @@ func TestWhenItFlushes(t *testing.T) {
 	}
 }
 
+// hanging is a Store whose Put does not return until it is let go.
+type hanging struct {
+	memory
+	entered, leave chan struct{}
+}
+
+func (h *hanging) Put(ctx context.Context, rows []archive.Row) (int, error) {
+	h.entered <- struct{}{}
+	<-h.leave
+	return h.memory.Put(ctx, rows)
+}
+
+// TestCountsWhileTheStoreHangs: what waits shows although the store neither takes a batch nor refuses it.
+func TestCountsWhileTheStoreHangs(t *testing.T) {
+	s := newShards(2)
+	s.grow(0, 3)
+	h := &hanging{entered: make(chan struct{}), leave: make(chan struct{})}
+	tick := make(chan time.Time)
+	a := archive.New(archive.Config{Store: h, Source: s, Tick: func(time.Duration) <-chan time.Time { return tick }})
+	done := make(chan error)
+	go func() {
+		_, err := a.Flush(context.Background())
+		done <- err
+	}()
+	<-h.entered
+	s.grow(1, 4)
+	tick <- time.Time{}
+	tick <- time.Time{} // the first has been seen to
+	if m := metrics(a); !strings.Contains(m, "fastpaca_archive_pending_rows 7\n") || !strings.Contains(m, "fastpaca_archive_pending_contexts 2\n") {
+		t.Error(m)
+	}
+	close(h.leave)
+	if err := <-done; err != nil || s.pending() != 4 {
+		t.Errorf("%v, %d rows wait", err, s.pending())
+	}
+}
+
 type events struct {
 	mu    sync.Mutex
 	lines []string

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -52,8 +53,10 @@ func startServer(t *testing.T, dir string, env map[string]string) *archivingServ
 	port, err := testserver.FreePort()
 	require.NoError(t, err)
 	addr := fmt.Sprint("127.0.0.1:", port)
-	cfg, _, err := loadWith([]string{"--listen", addr, "--raft-data-dir", dir, "--tail-keep", "20", "--archiver-enabled", "true",
-		"--archive-flush-interval-ms", "20", "--wal-segment-bytes", "16777216", "--request-timeout-ms", "60000"}, env)
+	all := map[string]string{"FASTPACA_TAIL_KEEP": "20", "FASTPACA_ARCHIVER_ENABLED": "true", "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS": "20",
+		"FASTPACA_WAL_SEGMENT_BYTES": "16777216", "FASTPACA_REQUEST_TIMEOUT_MS": "60000"}
+	maps.Copy(all, env)
+	cfg, _, err := loadWith([]string{"--listen", addr, "--raft-data-dir", dir}, all)
 	require.NoError(t, err)
 	s := &archivingServer{t: t, base: "http://" + addr, log: &lockedBuffer{}}
 	log := httpd.NewLogger(s.log, httpd.LevelInfo)
@@ -66,6 +69,12 @@ func startServer(t *testing.T, dir string, env map[string]string) *archivingServ
 		log.Close()
 	})
 	t.Cleanup(s.stop)
+	s.ready()
+	return s
+}
+
+func (s *archivingServer) ready() {
+	s.t.Helper()
 	s.await("ready", func() bool {
 		resp, err := http.Get(s.base + "/health/ready")
 		if err != nil {
@@ -74,7 +83,6 @@ func startServer(t *testing.T, dir string, env map[string]string) *archivingServ
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	return s
 }
 
 func (s *archivingServer) await(what string, ok func() bool) {
