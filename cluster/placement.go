@@ -50,6 +50,12 @@ func (p *machine) Apply(_ uint64, cmd []byte) (shard.Code, error) {
 // AppendSnapshot is shard.Placement's.
 func (p *machine) AppendSnapshot(dst []byte) []byte { return p.m.AppendSnapshot(dst) }
 
+// Check is shard.Placement's: another version's map is refused before anything is given up for it.
+func (p *machine) Check(snapshot []byte) error {
+	_, err := place.LoadMap(snapshot)
+	return err
+}
+
 // Load is shard.Placement's.
 func (p *machine) Load(snapshot []byte) error {
 	m, err := place.LoadMap(snapshot)

@@ -27,8 +27,9 @@ type Node struct {
 	hub          *hub
 	leaders      leaders
 	stats        stats
-	stalled      atomic.Bool  // the disk hangs; looked at once per tick
-	inflight     atomic.Int64 // bytes of commands between Do and apply
+	mapRefused   atomic.Uint64 // index of the placement group's snapshot that was unreadable last
+	stalled      atomic.Bool   // the disk hangs; looked at once per tick
+	inflight     atomic.Int64  // bytes of commands between Do and apply
 	timeoutTicks int64
 	stop         chan struct{}
 	ticker       sync.WaitGroup

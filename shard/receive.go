@@ -17,7 +17,7 @@ import (
 //
 //  1. The bytes go to a temporary file, which is synced. A crash leaves the temporary file; the next start removes it.
 //  2. The file is read back: every checksum, the whole state, and that it is what the message says. What does not load
-//     goes no further. The history that comes with it becomes one more history file.
+//     goes no further; nor does a map of a version that this one cannot read. The history that comes with it becomes one more history file.
 //  3. It gets its name, and the directory is synced. From the rename on, a crash may leave the file as the group's
 //     newest snapshot, although raft was never told and the log knows nothing of it. The start takes it: it is the
 //     state after committed entries, so that it holds everything this node ever acknowledged. What the log has of
@@ -173,6 +173,11 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 			n.fatal(err)
 		}
 	}
+	if err == nil && m.Group == PlacementGroup {
+		if err = n.opt.Placement.Check(in.placement); err != nil {
+			n.refusedMap(m, err)
+		}
+	}
 	if err == nil {
 		err = ended(r)
 	}
@@ -181,6 +186,14 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 		return nil, fmt.Errorf("%w: from node %d: %w", ErrRefused, m.From, err)
 	}
 	return in, nil
+}
+
+// refusedMap tells the operator, once for each snapshot: the leader sends it again and again. Until this node is upgraded it keeps
+// the map that it has, and serves what it can by that.
+func (n *Node) refusedMap(m *raft.Message, err error) {
+	if n.mapRefused.Swap(m.Snapshot.Index) != m.Snapshot.Index {
+		n.opt.Logf("placement_unreadable", "from", m.From, "index", m.Snapshot.Index, "error", err.Error())
+	}
 }
 
 // ended reads the end of the stream, at which the transport says whether all of it arrived as it was sent.
@@ -239,8 +252,7 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 	in.installed = true
 	if g.place != nil {
 		if err := g.place.Load(in.placement); err != nil {
-			l.node.fatal(fmt.Errorf("the placement group's snapshot from the leader cannot be read: %w; start the version that the leader runs", err))
-			return
+			panic(fmt.Sprintf("shard: the placement group's snapshot was checked and does not load: %v: this is a bug, please report it", err))
 		}
 	} else {
 		old := g.machine

@@ -167,8 +167,9 @@ func TestLeftoversOfAReplacedLog(t *testing.T) {
 // survives: a restart, power loss, and being sent to a node that lags.
 func TestPlacementGroup(t *testing.T) {
 	lists := map[uint64]*listPlacement{}
+	var newer error
 	c := newTestCluster(t, 3, func(id uint64, o *Options) {
-		lists[id] = &listPlacement{}
+		lists[id] = &listPlacement{unreadable: newer}
 		o.Placement = lists[id]
 		o.SnapshotBytes = 512
 	})
@@ -208,9 +209,21 @@ func TestPlacementGroup(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	// A map that the node cannot read is refused, and everything else goes on; the next version of it reads the map.
+	newer = errors.New("a map of a newer version")
+	c.start(away)
+	var stats Stats
+	require.Eventually(t, func() bool {
+		c.node(away).Stats(&stats)
+		return stats.ReceiveErrors > 3
+	}, time.Minute, time.Millisecond)
+	require.Zero(t, stats.SnapshotsReceived)
+	c.converge(7)
+	require.Less(t, c.node(away).groups[PlacementGroup].appliedNow.Load(), st.Snapshot)
+	c.stop(away)
+	newer = nil
 	c.start(away)
 	c.converge(PlacementGroup)
-	var stats Stats
 	c.node(away).Stats(&stats)
 	require.Positive(t, stats.SnapshotsReceived)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -224,7 +237,12 @@ func TestPlacementGroup(t *testing.T) {
 }
 
 // listPlacement is a set of words.
-type listPlacement struct{ words []string }
+type listPlacement struct {
+	words      []string
+	unreadable error // of every snapshot
+}
+
+func (p *listPlacement) Check([]byte) error { return p.unreadable }
 
 func (p *listPlacement) Apply(_ uint64, cmd []byte) (Code, error) {
 	for _, w := range p.words {

@@ -21,7 +21,7 @@ type Transport interface {
 }
 
 // Placement is the state machine of PlacementGroup. Open calls it from a goroutine of its own while it recovers; after
-// that only the group's loop does, one call at a time.
+// that only the group's loop does, one call at a time, but for Check, which is called by any goroutine.
 type Placement interface {
 	// Apply runs a committed command; equal logs must give equal states. CodeConflict: a compare-and-set failed and
 	// nothing changed. An error (a command that this version does not know) stops the node. cmd is not to be kept.
@@ -30,4 +30,6 @@ type Placement interface {
 	AppendSnapshot(dst []byte) []byte
 	// Load replaces the state by one that AppendSnapshot wrote; snapshot is not to be kept.
 	Load(snapshot []byte) error
+	// Check says whether Load would take the snapshot, and changes nothing.
+	Check(snapshot []byte) error
 }

@@ -39,6 +39,7 @@ func eventTable() map[string]event {
 		"group_membership_failed": {info, "a change of a group's replicas was refused and is tried again"},
 		"forget_failed":           {warn, "the data of a group that left this node could not be given up and is tried again"},
 		"log_read_failed":         {fail, "the log could not be read for a follower, which waits; look at this node's disk"},
+		"placement_unreadable":    {warn, "the leader sent a placement map that this version cannot read: it was refused; start the version that the leader runs"},
 		"snapshot_installed":      {info, "a group's state came from another node"},
 
 		// The cluster.

@@ -76,8 +76,8 @@ func TestArchiveOutage(t *testing.T) {
 				return s.series("fastpaca_archive_pending_rows") >= float64(rows)/2
 			})
 			t.Logf("%d rows wait; log: %.0f MB written, %.0f MB kept", int(s.series("fastpaca_archive_pending_rows")), written/1e6, live/1e6)
-			if written > 4*outageWAL {
-				require.Less(t, live, float64(3*outageWAL), "the log is pinned")
+			if written > 8*outageWAL { // the limit, what is being snapshotted, and segments that are half free
+				require.Less(t, live, float64(5*outageWAL), "the log is pinned")
 			}
 			l.phase("catching up")
 			back()

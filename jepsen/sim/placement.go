@@ -43,6 +43,12 @@ func (p *placement) check(index uint64) {
 // AppendSnapshot implements shard.Placement.
 func (p *placement) AppendSnapshot(dst []byte) []byte { return p.m.AppendSnapshot(dst) }
 
+// Check implements shard.Placement.
+func (p *placement) Check(b []byte) error {
+	_, err := place.LoadMap(b)
+	return err
+}
+
 // Load implements shard.Placement.
 func (p *placement) Load(b []byte) error {
 	m, err := place.LoadMap(b)
