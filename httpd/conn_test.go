@@ -19,7 +19,7 @@ import (
 // eventually waits for something that happens soon, on a machine of any speed.
 func eventually(t *testing.T, f func() bool) {
 	t.Helper()
-	require.Eventually(t, f, 20*time.Second, 2*time.Millisecond)
+	require.Eventually(t, f, 40*time.Second, 2*time.Millisecond)
 }
 
 // gone reads until the server closes the connection, and returns what came before.

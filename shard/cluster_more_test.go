@@ -111,7 +111,7 @@ func TestTransfer(t *testing.T) {
 		require.Eventually(t, func() bool {
 			id, _ := c.node(from).Leader(group)
 			return id == to || id != 0 && id != from
-		}, 10*time.Second, time.Millisecond)
+		}, 40*time.Second, time.Millisecond)
 		c.mustAppend("x", "after the transfer")
 	}
 	c.converge(group)
@@ -164,7 +164,7 @@ func TestCatchUpBySnapshot(t *testing.T) {
 		n.Member(group, &st)
 		require.NoError(t, n.groups[group].loop.call(func() { first = n.groups[group].raft.Status().First }))
 		return st.Snapshot > behind && first > behind
-	}, 20*time.Second, time.Millisecond)
+	}, 40*time.Second, time.Millisecond)
 	c.isolate(away, false)
 	for range 50 {
 		c.mustAppend("x", "meanwhile")
@@ -213,12 +213,12 @@ func TestOneThreeOne(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			return c.node(c.leader(group)).ProposeConf(group, cc) == nil
-		}, 10*time.Second, 5*time.Millisecond)
+		}, 40*time.Second, 5*time.Millisecond)
 		require.Eventually(t, func() bool {
 			var st MemberStatus
 			c.node(c.leader(group)).Member(group, &st)
 			return st.ConfCommitted && !st.Conf.Joint()
-		}, 10*time.Second, 5*time.Millisecond)
+		}, 40*time.Second, 5*time.Millisecond)
 	}
 	change(raft.ConfChange{Changes: []raft.Change{{Kind: raft.AddLearner, ID: 2}, {Kind: raft.AddLearner, ID: 3}}})
 	c.mustAppend("x", "with learners")
@@ -239,7 +239,7 @@ func TestOneThreeOne(t *testing.T) {
 	c.converge(group)
 	change(raft.ConfChange{Changes: []raft.Change{{Kind: raft.RemoveNode, ID: 1}, {Kind: raft.RemoveNode, ID: 2}}})
 	require.Equal(t, uint64(3), c.leader(group))
-	require.Eventually(t, func() bool { return c.node(3).groups[group].serving.Load() }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.node(3).groups[group].serving.Load() }, 40*time.Second, time.Millisecond)
 	c.mustAppend("x", "alone")
 	c.stop(1)
 	c.stop(2)

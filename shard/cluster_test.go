@@ -195,14 +195,14 @@ func (c *testCluster) leader(group uint32, not ...uint64) uint64 {
 			}
 		}
 		return false
-	}, 15*time.Second, 5*time.Millisecond, "no leader of group %d", group)
+	}, 40*time.Second, 5*time.Millisecond, "no leader of group %d", group)
 	return found
 }
 
 // do sends a command to whoever leads, until it is decided, for a while. CodeTimeout: unknown.
 func (c *testCluster) do(id string, encode func(dst []byte) []byte) (uint64, Code) {
 	group := Of([]byte(id))
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 		for _, node := range c.ids {
 			n := c.node(node)
 			if n == nil || !n.groups[group].leads.Load() {
@@ -248,7 +248,7 @@ func (c *testCluster) converge(group uint32) {
 		lead = c.leader(group)
 		index, code = c.node(lead).Barrier(group)
 		return code == CodeOK
-	}, 15*time.Second, time.Millisecond)
+	}, 40*time.Second, time.Millisecond)
 	var want []byte
 	var st MemberStatus // who was removed does not hear of it
 	c.node(lead).Member(group, &st)
@@ -257,7 +257,7 @@ func (c *testCluster) converge(group uint32) {
 		if n == nil || !st.Conf.Member(id) {
 			continue
 		}
-		require.Equal(c.t, CodeOK, n.WaitApplied(group, index, 10*time.Second), "node %d", id)
+		require.Equal(c.t, CodeOK, n.WaitApplied(group, index, 40*time.Second), "node %d", id)
 		got := groupBytes(c.t, n, group)
 		if want == nil {
 			want = got
@@ -285,7 +285,7 @@ func groupBytes(t *testing.T, n *Node, group uint32) []byte {
 			}
 		}))
 		return done
-	}, 10*time.Second, time.Millisecond)
+	}, 40*time.Second, time.Millisecond)
 	return b.Bytes()
 }
 

@@ -24,12 +24,12 @@ func (c *testCluster) move(group uint32, from, to []uint64) {
 	for _, id := range from {
 		cc.Changes = append(cc.Changes, raft.Change{Kind: raft.RemoveNode, ID: id})
 	}
-	require.Eventually(c.t, func() bool { return c.node(c.leader(group)).ProposeConf(group, cc) == nil }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(c.t, func() bool { return c.node(c.leader(group)).ProposeConf(group, cc) == nil }, 40*time.Second, 5*time.Millisecond)
 	require.Eventually(c.t, func() bool {
 		var st MemberStatus
 		c.node(c.leader(group, from...)).Member(group, &st)
 		return st.ConfCommitted && !st.Conf.Joint()
-	}, 10*time.Second, 5*time.Millisecond)
+	}, 40*time.Second, 5*time.Millisecond)
 }
 
 // TestForget: a group moves from its founders to three other nodes. The founders forget it; after a power loss they have
@@ -53,7 +53,7 @@ func TestForget(t *testing.T) {
 			err := c.node(id).Forget(group)
 			require.True(t, err == nil || errors.Is(err, ErrBusy), "%v", err)
 			return err == nil
-		}, 20*time.Second, 20*time.Millisecond)
+		}, 40*time.Second, 20*time.Millisecond)
 		if code == CodeOK {
 			require.True(t, ctx.Replaced())
 		}

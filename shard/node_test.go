@@ -37,7 +37,7 @@ func openNode(t *testing.T, o Options) *Node {
 
 func awaitReady(t *testing.T, n *Node) {
 	t.Helper()
-	require.Eventually(t, func() bool { ok, _ := n.Ready(); return ok }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { ok, _ := n.Ready(); return ok }, 40*time.Second, time.Millisecond)
 }
 
 // put and appendText are one command each; they return the outcome.
@@ -226,7 +226,7 @@ func TestRecoveredStateIsEqual(t *testing.T) {
 		require.Equal(t, CodeOK, code)
 	}
 	var st Stats
-	require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > 0 }, 40*time.Second, time.Millisecond)
 	require.NoError(t, n.Close())
 	want := stateBytes(t, n)
 
@@ -265,7 +265,7 @@ func TestDamagedSnapshotIsRefused(t *testing.T) {
 			require.Equal(t, CodeOK, code)
 		}
 		var st Stats
-		require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > 0 }, 40*time.Second, time.Millisecond)
 		require.NoError(t, n.Close())
 		names, err := disk.List(snapDir("/data"))
 		require.NoError(t, err)
@@ -325,7 +325,7 @@ func TestHangingDisk(t *testing.T) {
 	close(hang)
 	hang = nil
 	mu.Unlock()
-	require.Eventually(t, func() bool { return n.inflight.Load() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return n.inflight.Load() == 0 }, 40*time.Second, time.Millisecond)
 	require.Len(t, texts(t, n, "x"), 3, "a timeout is an unknown outcome: these were written")
 	seq, code := appendText(n, "x", "again")
 	require.Equal(t, CodeOK, code)
@@ -378,7 +378,7 @@ func TestMemoryLimit(t *testing.T) {
 			acked++
 		}
 		return code == CodeStorageFull
-	}, 20*time.Second, time.Microsecond)
+	}, 40*time.Second, time.Microsecond)
 	require.Len(t, texts(t, n, "x"), acked)
 	r := AcquireRequest()
 	r.Cmd = EncodeAckArchived(r.Cmd, []byte("x"), 1, math.MaxUint64)

@@ -33,7 +33,7 @@ func TestNoSnapshotWithoutItsHistory(t *testing.T) {
 			require.NoError(t, r.Close())
 		}
 		return err == nil
-	}, 10*time.Second, 5*time.Millisecond)
+	}, 40*time.Second, 5*time.Millisecond)
 	require.NoError(t, n.Close())
 	_, _, _, err := n.OpenSnapshot(group, 1)
 	require.ErrorIs(t, err, history.ErrClosed)

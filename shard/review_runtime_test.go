@@ -244,7 +244,7 @@ func TestSnapshotAheadOfTheLog(t *testing.T) {
 		require.Equal(t, CodeOK, code)
 	}
 	var st Stats
-	require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > 0 }, 40*time.Second, time.Millisecond)
 	require.NoError(t, n.Close())
 	names, err := mem.List(snapDir("/data"))
 	require.NoError(t, err)

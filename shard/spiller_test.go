@@ -35,13 +35,13 @@ func TestLostHistoryStopsTheStart(t *testing.T) {
 		require.Eventually(t, func() bool {
 			require.NoError(t, g.loop.call(func() { idle = !g.spilling && !g.snap.busy && g.machine.SpillBytes() == 0 }))
 			return idle
-		}, 10*time.Second, time.Millisecond)
+		}, 40*time.Second, time.Millisecond)
 		n.Stats(&st)
 		taken := st.Snapshots
 		_, code := appendText(n, "x", "one more") // a snapshot wants something new
 		require.Equal(t, CodeOK, code)
 		n.requestSnapshots([]uint32{group})
-		require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > taken }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { n.Stats(&st); return st.Snapshots > taken }, 40*time.Second, time.Millisecond)
 		require.NoError(t, n.Close())
 
 		names, err := disk.List("/data/history")

@@ -46,7 +46,7 @@ func TestHangingDiskGivesUpLeadership(t *testing.T) {
 
 	c.mustAppend("x", "the other two are a quorum")
 	next := c.leader(group, sick)
-	require.Eventually(t, func() bool { return !c.node(sick).groups[group].leads.Load() }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !c.node(sick).groups[group].leads.Load() }, 40*time.Second, time.Millisecond)
 	ready, why := c.node(sick).Ready()
 	require.False(t, ready)
 	require.Equal(t, "disk_stalled", why)
@@ -60,5 +60,5 @@ func TestHangingDiskGivesUpLeadership(t *testing.T) {
 
 	heal()
 	c.converge(group)
-	require.Eventually(t, func() bool { ok, _ := c.node(sick).Ready(); return ok }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { ok, _ := c.node(sick).Ready(); return ok }, 40*time.Second, time.Millisecond)
 }
