@@ -29,6 +29,7 @@ type coordinator struct {
 	started time.Time
 	seen    map[uint64]time.Time // when each node was alive last
 	out     map[uint32]time.Time // groups that this node holds and the map does not want it to, since when
+	ended   bool                 // this node was removed, and its streams were told
 }
 
 func (c *coordinator) tick(now time.Time) {
@@ -38,6 +39,10 @@ func (c *coordinator) tick(now time.Time) {
 		if id := pm.Nodes[i].ID; live(id) || c.seen[id].IsZero() {
 			c.seen[id] = now
 		}
+	}
+	if c.n.departed(c.m, pm) {
+		c.end()
+		return
 	}
 	c.moveIn(pm)
 	c.moveOut(now, pm)

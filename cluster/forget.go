@@ -20,7 +20,7 @@ const forgetMost = 8
 // moveOut drops groups that this node has left.
 func (c *coordinator) moveOut(now time.Time, pm *place.Map) {
 	if own := pm.Node(c.m.id); own == nil || !own.Member() {
-		return // what is left of a removed node is its operator's
+		return
 	}
 	status := c.m.store.Status()
 	done := 0
@@ -49,6 +49,21 @@ func (c *coordinator) moveOut(now time.Time, pm *place.Map) {
 		c.n.moves.forgotten.Add(1)
 	}
 }
+
+// end is what a removed node does: the streams on it, which would never hear of anything again, end with a close frame that sends
+// their clients elsewhere. The groups that it still holds stay. They are forgotten on their leaders' word only, and nobody
+// talks to a removed node; what is left of it is its operator's.
+func (c *coordinator) end() {
+	for g := uint32(0); g < place.Shards && !c.ended; g++ {
+		if c.m.store.Detach(g) != nil {
+			return // it is being closed
+		}
+	}
+	c.ended = true
+}
+
+// departed: this node was removed from the cluster, by its own map or by what another node said. Nothing takes that back.
+func (n *Node) departed(m *member, pm *place.Map) bool { return n.removed.Load() || pm.Departed(m.id) }
 
 func wanted(pm *place.Map, group uint32, id uint64) bool {
 	for _, x := range pm.Set(group) {

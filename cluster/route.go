@@ -161,6 +161,9 @@ func (n *Node) Stream(id []byte) (*shard.Context, shard.Code) {
 	if m == nil {
 		return nil, shard.CodeUnavailable
 	}
+	if n.departed(m, m.machine.picture()) {
+		return nil, shard.CodeUnavailable
+	}
 	group := shard.Of(id)
 	if _, code := m.store.Replica(id); code == shard.CodeUnavailable {
 		return nil, shard.CodeNotLeader

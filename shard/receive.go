@@ -286,6 +286,16 @@ func (m *Machine) replaced(h *hub) {
 	}
 }
 
+// Detach tells everybody who follows a context of the group on this node to look it up again, now and from now on: for a node that has no
+// place in the cluster any more, where nothing will ever change again. The state stays.
+func (n *Node) Detach(id uint32) error {
+	g := n.group(id)
+	if g == nil || id == PlacementGroup {
+		return nil
+	}
+	return g.loop.call(func() { g.machine.replaced(n.hub) })
+}
+
 // Replaced says that a snapshot from the leader has replaced the state of the shard, this context included: it will not
 // change any more, and has to be looked up again. Subscribers are woken when that happens. Any goroutine.
 func (c *Context) Replaced() bool { return c.replaced.Load() }
