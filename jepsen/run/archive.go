@@ -51,11 +51,10 @@ func (a *archive) close() {
 	a.server.Stop()
 }
 
-// env is what makes a server archive: often, so that much is moved while faults go on, and with little left in memory.
+// env is what makes a server archive: often, so that much is moved while faults go on.
 func (a *archive) env() []string {
 	url := strings.Replace(a.server.URL("postgres"), a.server.Addr(), a.wire.Addr(), 1)
-	return []string{"FASTPACA_ARCHIVER_ENABLED=true", "DATABASE_URL=" + url, "MIGRATE_ON_BOOT=true", "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS=1000",
-		"FASTPACA_TAIL_KEEP=500"}
+	return []string{"FASTPACA_ARCHIVER_ENABLED=true", "DATABASE_URL=" + url, "MIGRATE_ON_BOOT=true", "FASTPACA_ARCHIVE_FLUSH_INTERVAL_MS=1000"}
 }
 
 // archiveWithin bounds how long the archive may be behind once nothing is written any more.

@@ -26,7 +26,7 @@ const (
 	port        = 4000
 	harnessHost = 100 // this process' address on the network
 	// tmpfsSize bounds the disk of the last node, which is a file system of its own so that it can be filled.
-	tmpfsSize = "512m"
+	tmpfsSize = "1g"
 	// clientTimeout is longer than the product's own bound of 2.5 s, shorter than a pause.
 	clientTimeout = 4 * time.Second
 )
@@ -89,7 +89,7 @@ func newCluster(size int, bin, dir string, s *lan.Switch, env []string) (*cluste
 			"FASTPACA_CLUSTER_SEED=" + strings.Join(seeds, ","), fmt.Sprint("FASTPACA_CLUSTER_SIZE=", size), "FASTPACA_CLUSTER_SECRET=jepsen",
 			// What is rare shall be frequent: segments, snapshots, transfers of them.
 			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=65536",
-			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216",
+			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216", "FASTPACA_TAIL_KEEP=100",
 			faults.SocketVar + "=" + n.socket,
 		}
 		n.env = append(n.env, env...)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fastpaca/jepsen/run/check"
+	"fastpaca/shard"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -127,6 +128,9 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 // levelWithin bounds how long replicas may be at different indices once nothing is written any more.
 const levelWithin = 60 * time.Second
 
+// copies is how many replicas the product has of each shard.
+const copies = 3
+
 // judgeStates compares what the replicas hold, at once and then until all are level.
 func (c *cluster) judgeStates(v *check.Verdict) error {
 	for deadline := time.Now().Add(levelWithin); ; time.Sleep(500 * time.Millisecond) {
@@ -145,7 +149,7 @@ func (c *cluster) judgeStates(v *check.Verdict) error {
 				all = append(all, r)
 			}
 		}
-		if check.States(v, all) || v.Count > 0 {
+		if check.States(v, all, shard.Shards, copies) || v.Count > 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {

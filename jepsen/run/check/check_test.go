@@ -157,3 +157,80 @@ func TestReplaced(t *testing.T) {
 	require.Contains(t, run("c1", "c2", "m2", "m1"), "no piece of the log")
 	require.Contains(t, run("r1"), "was refused")
 }
+
+// TestStates: replicas at one index that differ are found, those at different ones are not compared.
+func TestStates(t *testing.T) {
+	a, b := Replica{Node: "n1", Shard: 3, Applied: 7, Hash: "x"}, Replica{Node: "n2", Shard: 3, Applied: 7, Hash: "x"}
+	v := &Verdict{}
+	require.True(t, States(v, []Replica{a, b}, 1, 2))
+	require.False(t, States(v, []Replica{a, b}, 2, 2), "a shard was not seen")
+	later := b
+	later.Applied, later.Hash = 8, "y"
+	require.False(t, States(v, []Replica{a, later}, 1, 2))
+	require.Zero(t, v.Count)
+	b.Hash = "y"
+	States(v, []Replica{a, b}, 1, 2)
+	require.Equal(t, 1, v.Count)
+	a.Stopped = true
+	States(v, []Replica{a}, 1, 1)
+	require.Equal(t, 2, v.Count)
+}
+
+// TestArchive: a message that is missing, another one, and one too many.
+func TestArchive(t *testing.T) {
+	log := []Entry{{1, "a"}, {2, "b"}}
+	for want, archived := range map[int][][]Entry{0: {log}, 1: {log[:1], {{1, "a"}, {2, "x"}}, append(log[:2:2], Entry{3, "c"})}} {
+		for _, a := range archived {
+			v := &Verdict{}
+			Archive(v, "c", a, log)
+			require.Equal(t, want, v.Count, "%v", a)
+		}
+	}
+}
+
+// TestLives: a history of a context that is made, changed and deleted, and what each broken promise does to it.
+func TestLives(t *testing.T) {
+	history := func() []*Life {
+		ops := []*Life{
+			{Kind: Get, Code: 404},
+			{Kind: Put, Code: 201, Value: 5},
+			{Kind: Patch, Code: 200, Value: 6},
+			{Kind: Extend, Code: 201, Saw: State{Version: 1}},
+			{Kind: Extend, Outcome: Unknown},
+			{Kind: Get, Code: 200, Saw: State{Exists: true, Budget: 5, Mark: 6, Version: 2}},
+			{Kind: Put, Code: 200, Value: 7},
+			{Kind: Put, Outcome: Fail, Value: 8},
+			{Kind: Delete, Code: 204},
+			{Kind: Extend, Code: 409},
+			{Kind: Delete, Code: 204},
+			{Kind: Get, Code: 200, Saw: State{Exists: true, Deleted: true, Budget: 7, Mark: 6, Version: 2}},
+		}
+		for i, op := range ops {
+			op.Start, op.End = int64(10*i), int64(10*i+5)
+			if op.Outcome == Unknown {
+				op.End = Open
+			}
+		}
+		return ops
+	}
+	judge := func(ops []*Life) int {
+		v := &Verdict{}
+		Lives(v, "c", ops)
+		require.Empty(t, v.Note)
+		return v.Count
+	}
+	require.Zero(t, judge(history()))
+	for name, plant := range map[string]func(ops []*Life){
+		"made twice":                   func(ops []*Life) { ops[6].Code = 201 },
+		"seen before it was made":      func(ops []*Life) { ops[0].Code, ops[0].Saw = 200, State{Exists: true} },
+		"a change that is not seen":    func(ops []*Life) { ops[5].Saw.Mark = 0 },
+		"a version twice":              func(ops []*Life) { ops[4].Outcome, ops[4].Code, ops[4].Saw.Version, ops[4].End = OK, 201, 1, 45 },
+		"refused, but done":            func(ops []*Life) { ops[11].Saw.Budget = 8 },
+		"an append to what is deleted": func(ops []*Life) { ops[9].Code, ops[9].Saw.Version = 201, 3 },
+		"not deleted":                  func(ops []*Life) { ops[11].Saw.Deleted = false },
+	} {
+		ops := history()
+		plant(ops)
+		require.Equal(t, 1, judge(ops), name)
+	}
+}

@@ -11,11 +11,11 @@ type Replica struct {
 	Hash    string
 }
 
-// States demands that replicas of a shard that have applied the same log hold the same, and that none has stopped. It says whether all
-// of each shard were at one index, so that there is nothing more to be seen.
-func States(v *Verdict, all []Replica) (level bool) {
+// States demands that replicas of a shard that have applied the same log hold the same, and that none has stopped. It says whether
+// copies of each shard were seen at one index, so that there is nothing more to be seen.
+func States(v *Verdict, all []Replica, shards, copies int) (level bool) {
 	first := map[int]Replica{}
-	level = true
+	level = len(all) >= shards*copies
 	for _, r := range all {
 		v.Checked++
 		if r.Stopped {
