@@ -21,6 +21,9 @@ const (
 	// afterBlind is what a blind fault may add behind its end: processes start, read their logs, and elect.
 	afterBlind = 15 * time.Second
 
+	// streamsWithin is how long streams may take to come to the end of the log once nothing is written.
+	streamsWithin = 30 * time.Second
+
 	sampleOps     = 150 // of a context, for porcupine
 	sampleTimeout = 3 * time.Second
 	pageLimit     = 5000
@@ -82,6 +85,7 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 	for _, op := range l.history {
 		byContext[op.Context] = append(byContext[op.Context], op)
 	}
+	streamsUntil := time.Now().Add(streamsWithin)
 	for i, ops := range byContext {
 		var finals []check.Final
 		for _, n := range l.c.nodes {
@@ -105,7 +109,7 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 		}
 		for _, s := range subs {
 			if s.context == i {
-				for deadline := time.Now().Add(20 * time.Second); s.last.Load() < uint64(len(log)) && time.Now().Before(deadline); {
+				for s.last.Load() < uint64(len(log)) && time.Now().Before(streamsUntil) {
 					time.Sleep(50 * time.Millisecond)
 				}
 				s.mu.Lock()

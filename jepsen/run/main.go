@@ -52,7 +52,11 @@ func main() {
 	flag.BoolVar(&o.short, "short", false, "the fixed mixture of make jepsen-short, each fault once")
 	flag.BoolVar(&o.archive, "archive", false, "archive to a Postgres, and break that, too")
 	flag.Float64Var(&o.patience, "patience", 1, "stretches the bounds of availability, for machines that others use as well")
+	flag.StringVar(&o.plant, "plant", "", "hunt for a bug of jepsen/planted, that bin must have (tags faults and planted), until it is found")
 	flag.Parse()
+	if o.plant != "" {
+		os.Exit(o.hunt())
+	}
 	inside, code, err := lan.Sandbox()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "jepsen: namespaces are needed, as root or with user namespaces:", err)
