@@ -55,7 +55,7 @@ func (m *Machine) remember(ctx *Context, res *Result) {
 		key: m.cmd.key, bodyHash: m.cmd.bodyHash,
 		version: res.Version, firstSeq: res.FirstSeq, count: uint32(res.Count),
 	})
-	m.bytes += ctx.keys.bytes() - before
+	m.bytes.Add(ctx.keys.bytes() - before)
 }
 
 // applyAppend adds the command's messages as one version: to the log all of them, to the window those that
@@ -111,11 +111,11 @@ func (m *Machine) applyAppend(ctx *Context, res *Result) bool {
 		next := *old
 		next.Head = w.Head
 		ext = &next
-		m.bytes += headBytes(w.Head) - headBytes(old.Head)
+		m.bytes.Add(extBytes(ext) - extBytes(old))
 	}
 	ctx.log.Publish(h, ext)
 	grown := ctx.log.Bytes() - before
-	m.bytes += grown
+	m.bytes.Add(grown)
 	m.tails.note(ctx, grown)
 	m.remember(ctx, res)
 	return true

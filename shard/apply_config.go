@@ -13,16 +13,16 @@ func (m *Machine) create(hash uint64) *Context {
 		id:        string(c.id),
 		hash:      hash,
 		createdMs: c.timeMs,
-		ordinal:   uint32(len(m.contexts)),
 	}
 	ext := m.plainExt(m.putConfig(defaultConfig()))
 	if c.has&flagMetadata != 0 {
 		ext = ext.withMetadata(ownMetadata(c.metadata))
 	}
 	ctx.log.Publish(ring.Header{LiveFrom: 1, UpdatedMs: c.timeMs}, ext)
-	m.contexts = append(m.contexts, ctx)
-	m.bytes += contextBytes + int64(len(ctx.id)) + extBytes(ext)
-	m.table.insert(ctx) // last: whoever finds it finds it complete
+	ctx.touch()
+	m.contexts.add(ctx, hash, place{})
+	m.bytes.Add(seatBytes + ctx.bytes())
+	m.table.insert(ctx.ordinal, hash, m.contexts.hashOf) // last: whoever finds it finds it complete
 	return ctx
 }
 
@@ -51,19 +51,19 @@ func (m *Machine) putConfig(base *Config) *Config {
 
 // intern returns the configuration that contexts like c share. It knows the newest one only: contexts
 // that are made alike are mostly made one after the other.
-func (m *Machine) intern(c *Config) *Config {
-	if !m.config.equal(c) {
-		m.config = c
+func (s *sharing) intern(c *Config) *Config {
+	if s.config == nil || !s.config.equal(c) {
+		s.config = c
 	}
-	return m.config
+	return s.config
 }
 
 // plainExt returns the Ext of an active context with this configuration and nothing else.
-func (m *Machine) plainExt(c *Config) *Ext {
-	if m.plain.Config != c {
-		m.plain = &Ext{Config: c}
+func (s *sharing) plainExt(c *Config) *Ext {
+	if s.plain == nil || s.plain.Config != c {
+		s.plain = &Ext{Config: c}
 	}
-	return m.plain
+	return s.plain
 }
 
 func (e *Ext) withMetadata(metadata []byte) *Ext {
@@ -151,7 +151,7 @@ func (m *Machine) applyAck(ctx *Context, res *Result) bool {
 	if h.Archived > c.keep {
 		before := ctx.log.Bytes()
 		ctx.log.EvictBefore(min(h.Archived-c.keep+1, h.LiveFrom))
-		m.bytes += ctx.log.Bytes() - before
+		m.bytes.Add(ctx.log.Bytes() - before)
 	}
 	ctx.log.Publish(h, nil)
 	res.Version = h.Version
@@ -161,7 +161,7 @@ func (m *Machine) applyAck(ctx *Context, res *Result) bool {
 // publish swaps old for ext, keeping count of the memory.
 func (m *Machine) publish(ctx *Context, h ring.Header, old, ext *Ext) {
 	ctx.log.Publish(h, ext)
-	m.bytes += extBytes(ext) - extBytes(old)
+	m.bytes.Add(extBytes(ext) - extBytes(old))
 }
 
 func (m *Machine) captureView(ctx *Context, res *Result) {

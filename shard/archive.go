@@ -10,22 +10,36 @@ import (
 // Leads says whether this node leads the group, as it knows.
 func (n *Node) Leads(group uint32) bool { return n.groups[group].leads.Load() }
 
-// EachContext calls f for every context of a shard on this node, whatever its role, in the order of its place, which rises
-// and moves only now and then, when the shard grows. A context that is made meanwhile may be missed.
+// EachContext calls f for every context of a shard on this node, whatever its role, in the order of its place, which is
+// its for ever. A context that is made meanwhile may be missed. Of those that are on disk only, it shows those with messages
+// that are in no archive, and reads them for that; c must not be kept.
 func (n *Node) EachContext(group uint32, f func(place int, c *Context)) {
 	m := n.groups[group].live.Load()
 	if m == nil {
 		return
 	}
-	p := m.table.slots.Load()
-	if p == nil {
-		return
-	}
-	for i := range *p {
-		if c := (*p)[i].Load(); c != nil {
-			f(i, c)
+	r := acquireRecords()
+	defer releaseRecords(r)
+	m.contexts.each(func(i uint32, c *Context) bool {
+		if c == nil {
+			var err error
+			if !m.behind(i) {
+				return true
+			}
+			if c, err = m.fetchBy(r, i, false); err != nil {
+				return n.unread(n.groups[group], err) != CodeUnavailable
+			}
 		}
-	}
+		f(int(i), c)
+		return true
+	})
+}
+
+// behind says whether the record of a context on disk has messages that are in no archive.
+func (m *Machine) behind(ordinal uint32) bool {
+	m.parking.mu.Lock()
+	defer m.parking.mu.Unlock()
+	return m.contexts.seat(ordinal).behind()
 }
 
 // TailKeep is how many messages a context keeps in memory at least.

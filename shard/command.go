@@ -243,6 +243,18 @@ func EncodeAckArchived(dst, id []byte, seq, keep uint64) []byte {
 // frees says whether the encoded command makes room where there is none.
 func frees(cmd []byte) bool { return len(cmd) > 1 && commandKind(cmd[1]) == kindAckArchived }
 
+// commandID is the context id of an encoded command, nil if it is too short to have one.
+func commandID(cmd []byte) []byte {
+	if len(cmd) < headerSize {
+		return nil
+	}
+	n := int(binary.LittleEndian.Uint16(cmd[offIDLen:]))
+	if n == 0 || len(cmd)-headerSize < n {
+		return nil
+	}
+	return cmd[headerSize : headerSize+n]
+}
+
 // StampTime writes the command's time, in Unix ms. The leader's loop calls it right before proposing;
 // nothing else of a command changes after encoding.
 func StampTime(cmd []byte, ms int64) { binary.LittleEndian.PutUint64(cmd[offTime:], uint64(ms)) }

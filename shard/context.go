@@ -14,8 +14,12 @@ type Context struct {
 	createdMs int64
 	ordinal   uint32 // place in the shard's order of creation
 
-	captured uint32 // writer only: the capture that has this context already
+	changes  uint32 // writer only: how often it was changed since it was made or loaded
+	home     place  // writer only, and while it is on disk: where its present state lies on disk as well; nowhere after a change
+	idle     bool   // writer only: in parking.idle
 	overTail bool   // writer only: in Machine.tails.over
+
+	touched atomic.Bool // since the sweep came by
 
 	log  ring.Log[Ext]
 	subs subscribers
@@ -28,6 +32,13 @@ type Context struct {
 
 // ID returns the context's id. The string is immutable.
 func (c *Context) ID() string { return c.id }
+
+// archived is Header.Archived. Writer only.
+func (c *Context) archived() uint64 {
+	var v ring.View[Ext]
+	c.log.Pending(&v)
+	return v.Archived
+}
 
 // Ext is everything of a context that is not a message or a watermark. A value is immutable once
 // published: changing anything means publishing another one. Contexts that were created alike share one.

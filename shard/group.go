@@ -36,20 +36,25 @@ type group struct {
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began
 	snap                 snapState
-	spilling             bool      // queued for the spiller, or being spilled
+	spilling             bool   // queued for the spiller, or being spilled
+	parking              bool   // queued for the parker, or being parked
+	quietApplied         uint64 // applied at tick quietSince, and still
+	quietSince           int64
+	sweepDue             int64     // contexts that the sweep owes, times its period in ticks
 	receiving            bool      // a snapshot and its history are arriving; the spiller leaves the group alone
 	incoming             *received // the snapshot that raft is about to be told of
 
 	// live is machine, for readers.
 	live atomic.Pointer[Machine]
 	// serving: leads, is the only voter and has an entry of its term applied: reads need no round.
-	serving    atomic.Bool
-	leads      atomic.Bool
-	member     atomic.Bool // of the newest membership
-	leaderNow  atomic.Uint64
-	appliedNow atomic.Uint64
-	termNow    atomic.Uint64
-	stateBytes atomic.Int64
+	serving     atomic.Bool
+	leads       atomic.Bool
+	member      atomic.Bool // of the newest membership
+	leaderNow   atomic.Uint64
+	appliedNow  atomic.Uint64
+	termNow     atomic.Uint64
+	stateBytes  atomic.Int64
+	memoryBytes atomic.Int64
 }
 
 // publishRole makes what others need to know of raft visible to them.
@@ -93,18 +98,19 @@ func (g *group) apply(index uint64, cmd []byte, res *Result) error {
 	return err
 }
 
-// bytes estimates the memory of the state.
+// bytes estimates what a snapshot of the state takes.
 func (g *group) bytes() int64 {
 	if g.machine == nil {
 		return 0
 	}
-	return g.machine.Bytes()
+	return g.machine.StateBytes()
 }
 
 // setMachine puts m in the place of the state that was, for the loop and for readers.
 func (g *group) setMachine(m *Machine) {
 	m.OnPublish(g.loop.node.hub.changed)
 	m.KeepTail(uint64(g.loop.node.opt.TailKeep))
+	m.parking.replay = false
 	g.machine = m
 	g.live.Store(m)
 	g.lastMs = max(g.lastMs, m.LastMs())
@@ -143,9 +149,14 @@ func groupName(id uint32) string {
 	return fmt.Sprintf("shard %d", id)
 }
 
-// fatalApply is the error that stops a node which meets a log entry it does not understand. Skipping it
-// would let this replica's state differ from the others' for ever.
+// fatalApply is the error that stops a node which meets a log entry it does not understand, or cannot apply because the
+// context is on a disk that does not give it back. Skipping it would let this replica's state differ from the others' for
+// ever.
 func fatalApply(id uint32, index uint64, err error) error {
+	var unread *RecordError
+	if errors.As(err, &unread) {
+		return fmt.Errorf("%s cannot apply the log entry at index %d: %w", groupName(id), index, err)
+	}
 	return fmt.Errorf("%s cannot apply the log entry at index %d: %w; the entry was written by a newer version or is damaged: "+
 		"start the version that wrote it, or restore this node's data directory from a replica", groupName(id), index, err)
 }

@@ -1,7 +1,7 @@
 package shard
 
-// ListMax bounds the contexts of one List: the loop that copies their addresses serves nobody else meanwhile, and a
-// thousand are copied in a microsecond.
+// ListMax bounds the contexts of one List: those that are on disk only are read for it, a thousand in some ten
+// milliseconds.
 const ListMax = 1000
 
 // List appends to dst the contexts of a shard in the order of their creation, from the one with place from (0 is the first)
@@ -21,21 +21,41 @@ func (n *Node) List(group, from uint32, limit int, dst []*Context) (out []*Conte
 	}
 	// The leader has applied what the barrier asks for, and what the loop runs now it runs after that; unless the group has
 	// been given away since, and its state is gone (Forget).
+	var m *Machine
 	err := g.loop.call(func() {
 		if g.applied < index {
 			code = CodeNotLeader
 			return
 		}
-		dst, more = g.machine.list(from, min(limit, ListMax), dst)
+		m = g.machine
 	})
 	if err != nil {
 		return dst, false, CodeShuttingDown
 	}
-	return dst, more, code
+	if code != CodeOK {
+		return dst, false, code
+	}
+	began := len(dst)
+	if dst, more, err = m.list(from, min(limit, ListMax), dst); err != nil {
+		return dst[:began], false, n.unread(g, err)
+	}
+	return dst, more, CodeOK
 }
 
-func (m *Machine) list(from uint32, limit int, dst []*Context) ([]*Context, bool) {
-	rest := m.contexts[min(int(from), len(m.contexts)):]
-	n := min(max(limit, 0), len(rest))
-	return append(dst, rest[:n]...), n < len(rest)
+// list is for any goroutine. Contexts that are on disk only are read from there, and stay there.
+func (m *Machine) list(from uint32, limit int, dst []*Context) (_ []*Context, more bool, err error) {
+	total := m.contexts.len()
+	r := acquireRecords()
+	defer releaseRecords(r)
+	i := min(int(from), total)
+	for end := i + min(max(limit, 0), total-i); i < end; i++ {
+		c := m.contexts.live(uint32(i)).Load()
+		if c == nil {
+			if c, err = m.fetchBy(r, uint32(i), false); err != nil {
+				return dst, false, err
+			}
+		}
+		dst = append(dst, c)
+	}
+	return dst, i < total, nil
 }

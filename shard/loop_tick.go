@@ -32,6 +32,7 @@ func (l *loop) tick() {
 		}
 		g.maybeSnapshot()
 		g.maybeSpill()
+		g.sweep()
 	}
 }
 

@@ -1,6 +1,10 @@
 package shard
 
-import "fastpaca/ring"
+import (
+	"sync/atomic"
+
+	"fastpaca/ring"
+)
 
 // Machine is the state of one shard: the contexts that a log of commands has made. Equal logs give equal
 // machines, byte for byte in their snapshots, on every replica: Apply looks at the state and the command
@@ -9,19 +13,18 @@ import "fastpaca/ring"
 type Machine struct {
 	shard    uint32
 	table    table
-	contexts []*Context // in order of creation
-	index    uint64     // of the last entry applied
+	contexts contextList
+	parking  parking
+	index    uint64 // of the last entry applied
 	lastMs   int64
-	bytes    int64
+	bytes    atomic.Int64
 
 	tails     tails
 	onPublish func(*Context)
 	capture   *Captured // the snapshot being captured, nil if none
 	captures  uint32    // how many were begun
 
-	// What contexts made alike share: the newest configuration, and the newest Ext with nothing but it.
-	config *Config
-	plain  *Ext
+	sharing
 
 	// Scratch of Apply, to keep it off the heap.
 	cmd     command
@@ -35,9 +38,7 @@ type Machine struct {
 
 // NewMachine returns the empty state of a shard.
 func NewMachine(shard uint32) *Machine {
-	m := &Machine{shard: shard, config: defaultConfig()}
-	m.plain = &Ext{Config: m.config}
-	return m
+	return &Machine{shard: shard}
 }
 
 // OnPublish sets what Apply calls after changing a context that has subscribers. It runs on the loop and
@@ -46,20 +47,37 @@ func (m *Machine) OnPublish(f func(*Context)) { m.onPublish = f }
 
 // Lookup returns the context with this id, or nil. Any goroutine, no locks, no allocation; id is not
 // kept. A tombstoned context is found like any other.
-func (m *Machine) Lookup(id []byte) *Context { return m.table.lookup(id, hash64(id)) }
+//
+// It is for machines that have all contexts in memory, and panics where one cannot be read back from disk.
+func (m *Machine) Lookup(id []byte) *Context {
+	c, err := m.find(id, hash64(id))
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
 
-// Len returns the number of contexts, tombstoned ones included. Same goroutine as Apply.
-func (m *Machine) Len() int { return len(m.contexts) }
+// Len returns the number of contexts, tombstoned ones included. Any goroutine.
+func (m *Machine) Len() int { return m.contexts.len() }
 
-// Bytes estimates the memory of the state. Same goroutine as Apply.
-func (m *Machine) Bytes() int64 { return m.bytes }
+// Bytes estimates the memory of the state. Any goroutine.
+func (m *Machine) Bytes() int64 { return m.bytes.Load() }
+
+// StateBytes estimates what a snapshot of the state takes: Bytes, and what is on disk only. Any goroutine.
+func (m *Machine) StateBytes() int64 { return m.bytes.Load() + m.parking.bytes.Load() }
 
 // LastMs returns the newest time of any command applied, in Unix ms. Same goroutine as Apply.
 func (m *Machine) LastMs() int64 { return m.lastMs }
 
+// sharing is what contexts made alike share: the newest configuration, and the newest Ext with nothing but it.
+type sharing struct {
+	config *Config
+	plain  *Ext
+}
+
 // Apply runs the command at index through the state and overwrites res with the answer. An error means
-// that the command cannot be understood; nothing was changed, and the node must stop, since skipping it
-// would make this replica differ from the others. cmd is not kept.
+// that the command cannot be understood, or that its context cannot be read back from disk (*RecordError); nothing was
+// changed, and the node must stop, since skipping it would make this replica differ from the others. cmd is not kept.
 //
 // An append allocates nothing but, now and then, a page.
 func (m *Machine) Apply(index uint64, cmd []byte, res *Result) error {
@@ -77,7 +95,10 @@ func (m *Machine) Apply(index uint64, cmd []byte, res *Result) error {
 	m.lastMs = max(m.lastMs, c.timeMs)
 
 	hash := hash64(c.id)
-	ctx := m.table.lookup(c.id, hash)
+	ctx, err := m.lookup(c.id, hash)
+	if err != nil {
+		return err
+	}
 	if ctx == nil {
 		if c.kind != kindPut {
 			res.Code = CodeNotFound

@@ -20,12 +20,13 @@ func (n *Node) StepLoops() (worked bool) {
 // StepWAL runs the log's writer and its background work once.
 func (n *Node) StepWAL() (worked bool) { return n.wal.Step() }
 
-// StepSnapshots does one piece of the background work of snapshots, one of history files, and one read of entries for a
-// lagging follower.
+// StepSnapshots does one piece of the background work of snapshots, one of history files, one of parking files, and one read
+// of entries for a lagging follower.
 func (n *Node) StepSnapshots() (worked bool) {
 	fetched := n.fetcher.step()
 	spilled := n.spills.step()
-	return n.snaps.step() || fetched || spilled
+	parked := n.parks.step()
+	return n.snaps.step() || fetched || spilled || parked
 }
 
 // TickAll gives every loop a tick, as the ticker would every 50 ms.

@@ -8,7 +8,8 @@ import (
 
 // What Machine.Bytes counts beside pages. Close enough to steer when snapshots are due.
 const (
-	contextBytes = int64(unsafe.Sizeof(Context{})) + 2*8 // with its place in the table and the order
+	contextBytes = int64(unsafe.Sizeof(Context{}))
+	seatBytes    = int64(unsafe.Sizeof(seat{})) + 8 + 16 // what every context has: its seat, pointer, and slots of the table
 	keyBytes     = int64(unsafe.Sizeof(keyEntry{})) + 8
 	headMsgBytes = int64(unsafe.Sizeof(ring.HeadMsg{}))
 )
@@ -18,6 +19,13 @@ func (r *keyRing) bytes() int64 {
 		return 0
 	}
 	return int64(cap(r.entries)) * keyBytes
+}
+
+// bytes is what c takes in memory besides its seat. Writer only.
+func (c *Context) bytes() int64 {
+	var v ring.View[Ext]
+	c.log.Pending(&v)
+	return contextBytes + int64(len(c.id)) + extBytes(v.Ext) + c.log.Bytes() + c.keys.bytes()
 }
 
 // extBytes leaves out what contexts share.

@@ -22,6 +22,7 @@ type Node struct {
 	snaps        *snapshotter
 	history      *history.Store
 	spills       *spiller
+	parks        *parker
 	fetcher      fetcher
 	receiving    chan struct{} // one token for each snapshot that may be received at a time
 	hub          *hub
@@ -61,6 +62,7 @@ func Open(opt Options) (*Node, error) {
 	}
 	n.snaps = newSnapshotter(n)
 	n.spills = newSpiller(n)
+	n.parks = newParker(n)
 	n.start()
 	return n, nil
 }
@@ -77,6 +79,7 @@ func (n *Node) start() {
 	go n.hub.run()
 	go n.snaps.run()
 	go n.spills.run()
+	go n.parks.run()
 	go n.fetcher.run()
 	for _, l := range n.loops {
 		go l.run(n.stop)
@@ -159,6 +162,10 @@ func (n *Node) enter(group uint32, r *Request) bool {
 		r.Result.Code = CodeUnavailable
 		return false
 	}
+	if code := g.preload(r.Cmd); code != CodeOK {
+		r.Result.Code = code
+		return false
+	}
 	code, alone := n.admit(len(r.Cmd), group == PlacementGroup || frees(r.Cmd))
 	if code != CodeOK {
 		r.Result.Code = code
@@ -190,7 +197,7 @@ func (n *Node) admit(size int, needed bool) (code Code, alone bool) {
 	case needed:
 	case n.wal.Full():
 		return CodeStorageFull, false
-	case n.opt.MemoryBytes > 0 && n.stats.stateBytes.Load() > n.opt.MemoryBytes:
+	case n.opt.MemoryBytes > 0 && n.stats.memoryBytes.Load() > n.opt.MemoryBytes:
 		return CodeStorageFull, false
 	}
 	now := n.inflight.Add(int64(size))
@@ -243,6 +250,11 @@ func (n *Node) Close() error {
 	} else {
 		n.shutdown()
 	}
+	for _, g := range n.groups {
+		if g != nil && g.machine != nil {
+			g.machine.drop()
+		}
+	}
 	n.history.Close()
 	if err := n.wal.Close(); err != nil {
 		return fmt.Errorf("closing the log: %w", err)
@@ -262,6 +274,7 @@ func (n *Node) shutdown() {
 	}
 	n.snaps.close()
 	n.spills.close()
+	n.parks.close()
 	close(n.stop)
 	n.ticker.Wait()
 	for _, l := range n.loops {

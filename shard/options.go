@@ -73,6 +73,10 @@ type Options struct {
 	TailKeep   int
 	SpillBytes int64
 
+	// ParkAfter is for how long a context may go untouched before it leaves memory; some take twice as long. Whatever touches
+	// it brings it back. Default: never.
+	ParkAfter time.Duration
+
 	NowMs func() int64 // wall clock in milliseconds since 1970, which people may turn back; default the system's
 	// Nanos is what waiting is measured with: nanoseconds since any moment, never less than before. Default: the process's
 	// monotonic clock. With Manual, what is due by it (the log's retries, above all) is due only when it has gone on.

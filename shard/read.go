@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -63,12 +64,22 @@ func (n *Node) Context(id []byte) (*Context, Code) {
 	return g.lookup(id)
 }
 
+// lookup waits for the disk if the context is only there.
 func (g *group) lookup(id []byte) (*Context, Code) {
-	c := g.live.Load().Lookup(id)
-	if c == nil {
-		return nil, CodeNotFound
+	hash := hash64(id)
+	for {
+		m := g.live.Load()
+		c, err := m.find(id, hash)
+		switch {
+		case err != nil && errors.Is(err, errDropped) && g.live.Load() != m:
+			continue // the machine in its place has it
+		case err != nil:
+			return nil, g.loop.node.unread(g, err)
+		case c == nil:
+			return nil, CodeNotFound
+		}
+		return c, CodeOK
 	}
-	return c, CodeOK
 }
 
 // Replica returns the context as this node's replica has it, whoever leads: it may be behind. Barrier on the leader and

@@ -122,6 +122,7 @@ func (g *group) receive(m *raft.Message, r io.Reader) error {
 		g.discard(in)
 		return err
 	}
+	in.named(filepath.Join(snapDir(n.opt.Dir), in.name))
 	err = g.loop.call(func() {
 		g.incoming = in
 		g.loop.step(m)
@@ -163,7 +164,7 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 		return nil, err
 	}
 	path := filepath.Join(snapDir(n.opt.Dir), tmp)
-	if in.loaded, _, err = n.loadFile(path); err == nil {
+	if in.loaded, _, err = n.loadFile(path, true); err == nil {
 		err = in.matches(m)
 	}
 	if err == nil && m.Group != PlacementGroup {
@@ -182,6 +183,7 @@ func (n *Node) download(m *raft.Message, r io.Reader) (*received, error) {
 		err = ended(r)
 	}
 	if err != nil {
+		in.drop()
 		_ = n.opt.FS.Remove(path)
 		return nil, fmt.Errorf("%w: from node %d: %w", ErrRefused, m.From, err)
 	}
@@ -226,6 +228,7 @@ func (in *loaded) matches(m *raft.Message) error {
 
 // discard removes what a refused reception has left, durably, and releases the group.
 func (g *group) discard(in *received) {
+	in.drop()
 	disk, dir := g.loop.node.opt.FS, snapDir(g.loop.node.opt.Dir)
 	_ = disk.Remove(filepath.Join(dir, receiveName(in.name))) // the next start would
 	if in.fresh {
@@ -276,14 +279,23 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 	g.raft.Applied(s.Index)
 }
 
-// replaced tells everybody who holds a context of m that it will not change any more.
+// replaced tells everybody who holds a context of m that it will not change any more. What m has on disk only is gone.
 func (m *Machine) replaced(h *hub) {
-	for _, c := range m.contexts {
-		c.replaced.Store(true)
-		if c.HasSubscribers() {
-			h.changed(c)
+	m.drop() // before: nobody loads one from here on
+	m.tell(h)
+}
+
+// tell marks all contexts in memory as replaced and wakes their subscribers.
+func (m *Machine) tell(h *hub) {
+	m.contexts.each(func(_ uint32, c *Context) bool {
+		if c != nil {
+			c.replaced.Store(true)
+			if c.HasSubscribers() {
+				h.changed(c)
+			}
 		}
-	}
+		return true
+	})
 }
 
 // Detach tells everybody who follows a context of the group on this node to look it up again, now and from now on: for a node that has no
@@ -293,7 +305,13 @@ func (n *Node) Detach(id uint32) error {
 	if g == nil || id == PlacementGroup {
 		return nil
 	}
-	return g.loop.call(func() { g.machine.replaced(n.hub) })
+	return g.loop.call(func() {
+		p := &g.machine.parking
+		p.mu.Lock()
+		p.detached = true // before: what is loaded from here on is told at once
+		p.mu.Unlock()
+		g.machine.tell(n.hub)
+	})
 }
 
 // Replaced says that a snapshot from the leader has replaced the state of the shard, this context included: it will not

@@ -366,6 +366,9 @@ func (n *Node) recover() error {
 	if err := n.openHistory(); err != nil {
 		return err
 	}
+	if err := n.clearParking(); err != nil {
+		return fmt.Errorf("parking files: %w", err)
+	}
 	groups, err := n.loadSnapshots()
 	if err != nil {
 		return err

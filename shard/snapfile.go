@@ -114,6 +114,16 @@ func (n *Node) publish(tmp, name string) (fresh bool, err error) {
 	return fresh, nil
 }
 
+// openRecords opens the snapshot called name for the contexts in it.
+func (n *Node) openRecords(name string) (*recordFile, error) {
+	path := filepath.Join(snapDir(n.opt.Dir), name)
+	f, err := n.opt.FS.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return newRecordFile(f, path), nil
+}
+
 // fatalSync ends the process if a sync failed, and not only for want of space or descriptors.
 func (n *Node) fatalSync(syncErr, err error) {
 	if syncErr != nil && !walfs.UsedUp(syncErr) {
@@ -240,7 +250,7 @@ func (n *Node) loadGroup(id uint32, name string, left bool) (*recovered, int64, 
 		return r, 0, nil
 	}
 	path := filepath.Join(snapDir(n.opt.Dir), name)
-	in, size, err := n.loadFile(path)
+	in, size, err := n.loadFile(path, false)
 	if err != nil {
 		return nil, 0, fmt.Errorf("snapshot %s is damaged: %w; restore it from a backup or a replica: the log before it is gone, so that the node cannot do without it", path, err)
 	}
@@ -251,7 +261,8 @@ func (n *Node) loadGroup(id uint32, name string, left bool) (*recovered, int64, 
 		r.conf, r.snapConf, r.solo = *in.conf, *in.conf, soleVoter(in.conf, r.self)
 	}
 	if in.machine != nil {
-		r.machine, r.snapBytes = in.machine, in.machine.Bytes()
+		r.machine, r.snapBytes = in.machine, in.machine.StateBytes()
+		r.machine.parking.replay = true // until setMachine
 	} else if err := r.place.Load(in.placement); err != nil {
 		return nil, 0, fmt.Errorf("snapshot %s: %w", path, err)
 	}
@@ -259,37 +270,55 @@ func (n *Node) loadGroup(id uint32, name string, left bool) (*recovered, int64, 
 	return r, size, nil
 }
 
-// loaded is a snapshot file in memory, all of it verified.
+// loaded is a snapshot file that was read and verified.
 type loaded struct {
 	info      SnapshotInfo
 	conf      *raft.Conf // nil in files of version 1.0, which did not carry it
-	machine   *Machine   // of a shard
+	machine   *Machine   // of a shard: its contexts stay in the file, which it holds open
 	placement []byte     // of the placement group
 }
 
-// loadFile reads the snapshot at path.
-func (n *Node) loadFile(path string) (in loaded, size int64, err error) {
+// loadFile reads the snapshot at path. foreign says that another node wrote it.
+func (n *Node) loadFile(path string, foreign bool) (in loaded, size int64, err error) {
 	f, err := n.opt.FS.Open(path)
 	if err != nil {
 		return in, 0, err
 	}
-	defer f.Close()
+	file := newRecordFile(f, path)
+	defer file.release()
 	if size, err = f.Size(); err != nil {
 		return in, 0, err
 	}
-	file := func() io.Reader { return bufio.NewReaderSize(io.NewSectionReader(f, 0, size), int(min(size, 1<<20))) }
-	if in.info, err = snapshotHeader(file()); err != nil {
+	read := func() io.Reader { return bufio.NewReaderSize(io.NewSectionReader(f, 0, size), int(min(size, 1<<20))) }
+	if in.info, err = snapshotHeader(read()); err != nil {
 		return in, 0, err
 	}
 	if in.info.Shard == PlacementGroup {
-		in.placement, in.info, err = loadPlacement(file())
+		in.placement, in.info, err = loadPlacement(read())
 	} else {
-		in.machine, in.info, err = LoadMachine(file())
+		in.machine, in.info, err = indexMachine(file.retain(), size, foreign)
 	}
 	if err == nil {
 		in.conf, err = snapshotConf(&in.info)
 	}
+	if err != nil {
+		in.drop()
+	}
 	return in, size, err
+}
+
+// drop lets go of what in holds open, if it is not used.
+func (in *loaded) drop() {
+	if in.machine != nil {
+		in.machine.drop()
+	}
+}
+
+// named says what the file is called now. Nobody else has the machine yet.
+func (in *loaded) named(path string) {
+	if in.machine != nil {
+		in.machine.parking.files.snapshot.path = path
+	}
 }
 
 // snapshotHeader reads the header of a snapshot file.

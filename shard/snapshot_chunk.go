@@ -17,6 +17,9 @@ import (
 //	...
 //	trailer  0 u32 | 24 u32 | crc u32 | contexts u64 | raw bytes u64 | raw crc u32 | 0 u32
 //
+// A chunk ends where its context ends, once it has chunkTarget bytes: reading one context means decompressing one chunk,
+// and the encoder's window is no longer than that anyway. Only what is larger than chunkMax goes on in the next.
+//
 // Every crc is CRC-32C: the header's over what is before it, a chunk's and the trailer's over its two
 // lengths and what follows the crc. The raw crc runs over all raw bytes of all chunks: replicas can compare
 // it at one index. A file without its trailer is not a snapshot. snapshot_block.go says why our own
@@ -27,7 +30,8 @@ const (
 
 	snapshotHeaderSize = 8 + 4 + 4 + 8 + 8 + 4
 	chunkHeaderSize    = 12
-	chunkMax           = 1 << 20
+	chunkMax           = 1 << chunkShift
+	chunkTarget        = 64 << 10
 	trailerSize        = 24
 
 	// SnapshotMetaMax bounds the opaque meta bytes of a snapshot.
@@ -104,6 +108,18 @@ func (c *chunkWriter) write(b []byte) {
 	}
 }
 
+// place ends the chunk if it is long enough and returns where in the file what is written next begins, in the form of
+// place.at. Called between contexts.
+func (c *chunkWriter) place() uint64 {
+	if len(c.raw) >= chunkTarget {
+		c.flush()
+	}
+	return uint64(c.written)<<chunkShift | uint64(len(c.raw))
+}
+
+// rawBytes is how many raw bytes were written.
+func (c *chunkWriter) rawBytes() uint64 { return c.total + uint64(len(c.raw)) }
+
 func (c *chunkWriter) flush() {
 	if len(c.raw) == 0 || c.err != nil {
 		c.raw = c.raw[:0]
@@ -160,9 +176,43 @@ type chunkReader struct {
 	stored []byte
 	buf    []byte
 	raw    []byte // not consumed yet
+	whole  []byte // the chunk that raw is the end of
 	total  uint64
 	crc    uint32
 	done   bool
+}
+
+// from makes c read chunks from r, which begins with the one at offset in the file. It keeps its memory.
+func (c *chunkReader) from(r io.Reader, offset int64) {
+	*c = chunkReader{r: r, offset: offset, at: offset, stored: c.stored, buf: c.buf}
+}
+
+// place is where what is read next begins, in the form of place.at. At the end of the state it is the trailer's.
+func (c *chunkReader) place() (uint64, error) {
+	for len(c.raw) == 0 && !c.done {
+		if err := c.more(); err != nil {
+			return 0, err
+		}
+	}
+	return uint64(c.at)<<chunkShift | uint64(len(c.whole)-len(c.raw)), nil
+}
+
+// consumed is how many raw bytes were taken.
+func (c *chunkReader) consumed() uint64 { return c.total - uint64(len(c.raw)) }
+
+// skip leaves the next n raw bytes out.
+func (c *chunkReader) skip(n uint64) error {
+	for n > uint64(len(c.raw)) {
+		n -= uint64(len(c.raw))
+		if err := c.more(); err != nil {
+			return err
+		}
+		if c.done {
+			return c.fail("the state ends in the middle of a context")
+		}
+	}
+	c.raw = c.raw[n:]
+	return nil
 }
 
 // newChunkReader reads the header.
@@ -217,7 +267,7 @@ func (c *chunkReader) read(b []byte) error {
 
 // more reads the next chunk into raw. At the trailer it sets done.
 func (c *chunkReader) more() error {
-	c.at = c.offset
+	c.at, c.raw, c.whole = c.offset, nil, nil
 	if c.done {
 		return c.fail("the state goes on after the trailer")
 	}
@@ -257,7 +307,7 @@ func (c *chunkReader) more() error {
 	if err != nil {
 		return c.fail("a chunk does not decompress: " + err.Error())
 	}
-	c.raw = out
+	c.raw, c.whole = out, out
 	c.total += uint64(raw)
 	c.crc = crc32.Update(c.crc, castagnoli, out)
 	return nil

@@ -17,23 +17,38 @@ func LoadMachine(r io.Reader) (*Machine, SnapshotInfo, error) {
 	if err != nil {
 		return nil, SnapshotInfo{}, err
 	}
-	d := stateDecoder{c: c, m: NewMachine(c.info.Shard)}
-	d.m.index = c.info.Index
-	if err := d.state(); err != nil {
+	m := NewMachine(c.info.Shard)
+	m.index = c.info.Index
+	d := stateDecoder{c: c}
+	err = d.state(m, func() {
+		ctx := d.context()
+		switch {
+		case d.err != nil:
+		case m.Lookup([]byte(ctx.id)) != nil:
+			d.fail("context %d has an id that occurs twice", d.n)
+		default:
+			m.contexts.add(ctx, ctx.hash, place{})
+			m.table.insert(ctx.ordinal, ctx.hash, m.contexts.hashOf)
+			m.bytes.Add(seatBytes + ctx.bytes())
+		}
+	})
+	if err != nil {
 		return nil, SnapshotInfo{}, err
 	}
-	return d.m, c.info, nil
+	m.sharing = d.sharing
+	return m, c.info, nil
 }
 
 // stateDecoder is the inverse of stateEncoder. The first error sticks; after it every value is zero.
 type stateDecoder struct {
 	c   *chunkReader
-	m   *Machine
+	n   int // contexts before the one at hand
 	err error
 
+	sharing
 	scratch []byte // values that span chunks
 	blob    []byte // the last configuration, encoded
-	config  *Config
+	last    *Config
 }
 
 // next returns the next n bytes, valid until the next call.
@@ -93,11 +108,12 @@ func (d *stateDecoder) fail(format string, args ...any) {
 	}
 }
 
-func (d *stateDecoder) state() error {
-	d.m.lastMs = int64(d.u64())
+// state reads all of a snapshot. one is to read a context, however it likes, and to fail if that fails.
+func (d *stateDecoder) state(m *Machine, one func()) error {
+	m.lastMs = int64(d.u64())
 	n := d.u32()
-	for i := uint32(0); i < n && d.err == nil; i++ {
-		d.context()
+	for d.n = 0; uint32(d.n) < n && d.err == nil; d.n++ {
+		one()
 	}
 	if d.err != nil {
 		return d.err
@@ -113,23 +129,22 @@ func (d *stateDecoder) state() error {
 	return nil
 }
 
-func (d *stateDecoder) context() {
-	m := d.m
+// context reads one context, all of it and checked. It is nil if d.err is not.
+func (d *stateDecoder) context() *Context {
 	id := d.next(uint64(d.u16()))
 	if d.err != nil {
-		return
+		return nil
 	}
-	hash := hash64(id)
-	if len(id) == 0 || m.table.lookup(id, hash) != nil {
-		d.fail("context %d has no id or one that occurs twice", len(m.contexts))
-		return
+	if len(id) == 0 {
+		d.fail("context %d has no id", d.n)
+		return nil
 	}
-	ctx := &Context{id: string(id), hash: hash, ordinal: uint32(len(m.contexts))}
+	ctx := &Context{id: string(id), hash: hash64(id)}
 	ctx.createdMs = int64(d.u64())
 	flags := d.u8()
 	if flags&^stateFlags != 0 || flags&stateCutCalls != 0 && flags&stateHead == 0 {
 		d.fail("context %q has flags %#x", ctx.id, flags)
-		return
+		return nil
 	}
 	var h ring.Header
 	for _, field := range [...]*uint64{&h.Version, &h.Last, &h.LiveFrom, &h.Used, &h.Archived} {
@@ -154,26 +169,24 @@ func (d *stateDecoder) context() {
 		d.page(ctx)
 	}
 	if d.err != nil {
-		return
+		return nil
 	}
 	if h.Last != ctx.log.Last() || h.Archived > h.Last || h.Version >= versionMax {
 		d.fail("context %q at version %d ends at seq %d, archived %d, but its pages at %d", ctx.id, h.Version, h.Last, h.Archived, ctx.log.Last())
-		return
+		return nil
 	}
 	p := &ext
 	if extBytes(p) == 0 && p.CompactionCount == 0 {
-		p = m.plainExt(p.Config)
+		p = d.plainExt(p.Config)
 	}
 	if err := ctx.log.FinishRestore(h, p); err != nil {
 		d.fail("context %q: %v", ctx.id, err)
-		return
+		return nil
 	}
 	if !d.window(ctx) {
-		return
+		return nil
 	}
-	m.contexts = append(m.contexts, ctx)
-	m.bytes += contextBytes + int64(len(ctx.id)) + extBytes(p) + ctx.log.Bytes() + ctx.keys.bytes()
-	m.table.insert(ctx)
+	return ctx
 }
 
 // configuration shares what equals the configuration before.
@@ -182,25 +195,25 @@ func (d *stateDecoder) configuration() *Config {
 	if d.err != nil {
 		return nil
 	}
-	if d.config != nil && bytes.Equal(blob, d.blob) {
-		return d.config
+	if d.last != nil && bytes.Equal(blob, d.blob) {
+		return d.last
 	}
 	r := reader{b: blob}
 	c := &Config{TokenBudget: r.u64(), RatioPPB: r.u64()}
 	if !c.Policy.decode(&r) || r.bad || len(r.b) > 0 || c.TokenBudget == 0 || c.RatioPPB == 0 || c.RatioPPB > RatioOne {
-		d.fail("context %d has a configuration that cannot be", len(d.m.contexts))
+		d.fail("context %d has a configuration that cannot be", d.n)
 		return nil
 	}
 	c.Policy = c.Policy.clone()
 	d.blob = append(d.blob[:0], blob...)
-	d.config = d.m.intern(c)
-	return d.config
+	d.last = d.intern(c)
+	return d.last
 }
 
 func (d *stateDecoder) compactions() []Compaction {
 	n := int(d.u16())
 	if n > compactionsKept {
-		d.fail("context %d has %d compactions", len(d.m.contexts), n)
+		d.fail("context %d has %d compactions", d.n, n)
 	}
 	if n == 0 || d.err != nil {
 		return nil
@@ -237,10 +250,10 @@ func (d *stateDecoder) head() *ring.Head {
 			}
 		case inLog == 1 && jsonLen == 0 && auxLen == 0 && m.Seq > 0:
 		default:
-			d.fail("context %d has a head that cannot be", len(d.m.contexts))
+			d.fail("context %d has a head that cannot be", d.n)
 		}
 		if d.err == nil && !validHeadMsg(&m) {
-			d.fail("context %d has a head message that cannot be", len(d.m.contexts))
+			d.fail("context %d has a head message that cannot be", d.n)
 		}
 		tokens += uint64(m.Tokens)
 		h.Msgs = append(h.Msgs, m)
@@ -249,7 +262,7 @@ func (d *stateDecoder) head() *ring.Head {
 		h.Msgs = nil
 	}
 	if h.Summary < 0 || h.Summary > len(h.Msgs) || h.Tokens != tokens {
-		d.fail("context %d has a head that does not add up", len(d.m.contexts))
+		d.fail("context %d has a head that does not add up", d.n)
 	}
 	return h
 }
@@ -325,7 +338,7 @@ func fromLog(v *ring.View[Ext], m *ring.HeadMsg) bool {
 func (d *stateDecoder) keys() *keyRing {
 	n := int(d.u16())
 	if n == 0 || n > keyRingMax {
-		d.fail("context %d remembers %d idempotency keys", len(d.m.contexts), n)
+		d.fail("context %d remembers %d idempotency keys", d.n, n)
 		return nil
 	}
 	r := &keyRing{}

@@ -36,20 +36,44 @@ const (
 	stateFlags = stateKeys<<1 - 1
 )
 
-// stateEncoder writes a Captured.
+// rawWriter takes what the encoder makes.
+type rawWriter interface{ write(b []byte) }
+
+// stateEncoder encodes contexts.
 type stateEncoder struct {
-	out *chunkWriter
+	out rawWriter
 	b   []byte // the part of a context before its pages
 }
 
-func (e *stateEncoder) state(c *Captured) {
+// state writes c to out, and notes where each context lies then.
+func (e *stateEncoder) state(c *Captured, out *chunkWriter) error {
+	e.out = out
 	e.b = binary.LittleEndian.AppendUint64(e.b[:0], uint64(c.lastMs))
 	e.b = binary.LittleEndian.AppendUint32(e.b, uint32(len(c.items)))
-	e.out.write(e.b)
+	out.write(e.b)
+	r := acquireRecords()
+	defer releaseRecords(r)
 	for i := range c.items {
-		e.context(&c.items[i])
+		item, mark := &c.items[i], &c.marks[i]
+		mark.now.at = out.place()
+		before := out.rawBytes()
+		if item.view.Ext != nil {
+			e.context(item)
+		} else if err := r.copyTo(out, c.files.of(mark.was), mark.was); err != nil {
+			return err
+		}
+		mark.now.size = out.rawBytes() - before
+		if item.view.Ext != nil {
+			mark.now.setBehind(&item.view.Header)
+		} else if mark.was.behind() {
+			mark.now.size |= behindBit
+		}
 		c.items[i] = capturedContext{} // its pages may go as soon as they are written
+		if out.err != nil {
+			return out.err
+		}
 	}
+	return nil
 }
 
 func (e *stateEncoder) context(c *capturedContext) {

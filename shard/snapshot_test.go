@@ -234,7 +234,8 @@ func FuzzLoadMachine(f *testing.F) {
 func exercise(t *testing.T, m *Machine) {
 	var res Result
 	var out []byte
-	for i, ctx := range m.contexts {
+	for i := range m.contexts.len() {
+		ctx := m.contexts.live(uint32(i)).Load()
 		id := []byte(ctx.id)
 		msgs := []tMsg{text("user", 10), {role: "tool", tokens: -1, parts: []tPart{{"tool_result", "c1", 3}}}}
 		require.NoError(t, m.Apply(uint64(i), encode(BeginAppend(nil, AppendHeader{ID: id}), msgs), &res))

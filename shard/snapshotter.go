@@ -32,15 +32,42 @@ const captureStep = 64
 // long at each snapshot as at the one before, so that all of them together cost at most twice the last
 // one's bytes; a state that does not grow is written at most once per its own size of log.
 func (g *group) maybeSnapshot() {
-	bytes := g.bytes()
+	bytes, written := g.bytes(), g.logBytes
 	if old := g.stateBytes.Swap(bytes); old != bytes {
 		g.loop.node.stats.stateBytes.Add(bytes - old)
 	}
-	due := g.logBytes >= max(g.loop.node.opt.SnapshotBytes, g.snap.state)
+	if m := g.machine; m != nil {
+		if now := m.Bytes(); g.memoryBytes.Load() != now {
+			g.loop.node.stats.memoryBytes.Add(now - g.memoryBytes.Swap(now))
+		}
+		written += m.scratchBytes() // so that the parking file is never longer than the state
+	}
+	due := written >= max(g.loop.node.opt.SnapshotBytes, g.snap.state)
+	if g.quiet() && written >= max(quietBytes, g.snap.state/quietShare) {
+		due = true
+	}
 	if (due || g.snap.wanted) && !g.snap.busy && g.applied > g.snap.covered {
 		g.snap.busy = true
 		g.loop.node.snaps.queue.push(g)
 	}
+}
+
+// A shard in which nothing happens any more is snapshotted when its log is worth quietBytes and a quietShare of the state: a
+// start then finds its contexts in the snapshot and builds none of them. At most quietShare times the bytes of the log are
+// written for that, and not more often than once per Options.ParkAfter.
+const (
+	quietBytes = 64 << 10
+	quietShare = 8
+)
+
+// quiet says whether nothing was applied for Options.ParkAfter. On the loop, once a tick.
+func (g *group) quiet() bool {
+	after := int64(g.loop.node.opt.ParkAfter / tickInterval)
+	if after == 0 || g.quietApplied != g.applied {
+		g.quietApplied, g.quietSince = g.applied, g.loop.now
+		return false
+	}
+	return g.loop.now-g.quietSince >= after
 }
 
 // snapshotter takes the node's snapshots, one at a time, so that they cost a bounded share of the disk. It goes by
@@ -67,6 +94,7 @@ type snapFile struct {
 // snapJob is one snapshot on its way.
 type snapJob struct {
 	group    *group
+	machine  *Machine // whose state it is
 	stage    snapStage
 	captured capture
 	meta     []byte // the membership at the snapshot's index, encoded
@@ -191,6 +219,7 @@ func (s *snapshotter) begin(g *group) {
 			s.advance(j, snapCaptured)
 			return
 		}
+		j.machine = g.machine
 		g.machine.BeginSnapshot(g.applied, g.appliedTerm)
 		g.capture(j)
 	})
@@ -201,15 +230,30 @@ func (s *snapshotter) cut(j *snapJob) {
 	g := j.group
 	var err error
 	j.name, j.size, err = s.write(g.id, j.captured)
+	var file *recordFile // for the contexts that stay in it
+	if err == nil && j.machine != nil {
+		file, err = s.node.openRecords(j.name)
+	}
+	captured := j.captured
 	j.captured = nil
 	s.mu.Lock()
 	j.stage = snapCutting
 	s.mu.Unlock()
 	g.loop.box.do(func() {
 		if err != nil {
+			if c, ok := captured.(*Captured); ok {
+				c.files.release()
+			}
 			g.snap.busy = false
 			s.drop()
 			return
+		}
+		if c, ok := captured.(*Captured); ok {
+			if g.machine == j.machine {
+				s.node.parks.remove(g.machine.EndSnapshot(c, file))
+			} else {
+				file.release()
+			}
 		}
 		b := g.loop.current()
 		b.wal.Snapshot(g.id, g.snap.index, g.snap.term, j.meta)

@@ -211,17 +211,20 @@ func (n *Node) openHistory() (err error) {
 
 // checkHistory looks for the newest message of every context that has left memory and is in no archive: a history file that
 // was lost, or the whole directory, stops the start and not a client's page, or a replica that would be given the hole. A
-// lookup costs some 20 us, and only contexts with two thousand messages and more need one.
+// lookup costs some 100 us, and only contexts with two thousand messages and more need one.
 func (n *Node) checkHistory(r *recovered) error {
-	for _, c := range r.machine.contexts {
-		first := c.log.First()
-		if first <= 1 {
-			continue
+	p := &r.machine.parking
+	defer func() { p.spilled = nil }()
+	for _, ordinal := range p.spilled {
+		c, err := r.machine.peek(ordinal)
+		if err != nil {
+			return fmt.Errorf("shard %d: %w", r.id, err)
 		}
 		var v View
 		c.View(&v)
-		if first-1 <= v.Archived {
-			continue
+		first := v.First
+		if first <= 1 || first-1 <= v.Archived {
+			continue // the log has the archive's word
 		}
 		has, err := n.history.Has(r.id, c.id, first-1)
 		if err == nil && !has {

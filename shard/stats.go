@@ -11,11 +11,14 @@ import (
 // stats counts what the node does, for /metrics.
 type stats struct {
 	timeouts       atomic.Uint64
-	stateBytes     atomic.Int64
+	stateBytes     atomic.Int64 // of all contexts, wherever they are
+	memoryBytes    atomic.Int64 // of those in memory
 	snapshots      atomic.Uint64
 	snapshotErrors atomic.Uint64
 	snapshotBytes  atomic.Uint64
 	historyErrors  atomic.Uint64
+	parks          atomic.Uint64
+	parkErrors     atomic.Uint64
 
 	invalid           atomic.Uint64
 	dropped           atomic.Uint64
@@ -47,6 +50,11 @@ type Stats struct {
 	SnapshotBytes  uint64 // written to snapshot files
 	History        history.Stats
 	HistoryErrors  uint64
+	Contexts       int64  // that this node has, tombstones included
+	Parked         int64  // of those, that are on disk only
+	ParkedBytes    int64  // of their states
+	Parks          uint64 // contexts written to parking files
+	ParkErrors     uint64
 	Leading        int // groups that this node leads
 	LeaderUnknown  int // groups that it is a member of and knows no leader of
 
@@ -70,7 +78,9 @@ type Stats struct {
 func (n *Node) Stats(s *Stats) {
 	*s = Stats{
 		InflightBytes:  n.inflight.Load(),
-		StateBytes:     n.stats.stateBytes.Load(),
+		StateBytes:     n.stats.memoryBytes.Load(),
+		Parks:          n.stats.parks.Load(),
+		ParkErrors:     n.stats.parkErrors.Load(),
 		Timeouts:       n.stats.timeouts.Load(),
 		Snapshots:      n.stats.snapshots.Load(),
 		SnapshotErrors: n.stats.snapshotErrors.Load(),
@@ -98,6 +108,12 @@ func (n *Node) Stats(s *Stats) {
 		}
 		if g.member.Load() && g.leaderNow.Load() == 0 {
 			s.LeaderUnknown++
+		}
+		if m := g.live.Load(); m != nil {
+			parked, bytes := m.Parked()
+			s.Contexts += int64(m.Len())
+			s.Parked += parked
+			s.ParkedBytes += bytes
 		}
 		s.Elections += g.termNow.Load()
 		s.Applied += g.appliedNow.Load()

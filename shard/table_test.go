@@ -63,17 +63,28 @@ func TestLookupOfNothing(t *testing.T) {
 // Ids that fall into one slot are told apart by their bytes.
 func TestTableCollisions(t *testing.T) {
 	var tab table
-	var all []*Context
-	for i := range 100 {
-		c := &Context{id: fmt.Sprint(i), hash: uint64(i%3) << shardBits}
-		all = append(all, c)
-		tab.insert(c)
+	hash := func(i uint32) uint64 { return uint64(i%3)<<shardBits | uint64(i%2)<<40 }
+	for i := range uint32(100) {
+		tab.insert(i, hash(i), hash)
 	}
-	for _, c := range all {
-		require.Same(t, c, tab.lookup([]byte(c.id), c.hash))
+	for i := range uint32(6) {
+		var got, want []uint32
+		for p := tab.probe(hash(i)); ; {
+			ordinal, ok := p.next()
+			if !ok {
+				break
+			}
+			require.Equal(t, i%2, ordinal%2, "the other half of the hash")
+			got = append(got, ordinal)
+		}
+		for k := i; k < 100; k += 6 {
+			want = append(want, k)
+		}
+		require.Subset(t, got, want)
 	}
-	require.Nil(t, tab.lookup([]byte("x"), 0))
-	require.Nil(t, tab.lookup([]byte("1"), 0), "another hash")
+	p := tab.probe(1 << 50)
+	_, ok := p.next()
+	require.False(t, ok, "another hash")
 }
 
 func TestSubscribers(t *testing.T) {

@@ -36,9 +36,12 @@ func (t *tails) note(ctx *Context, grown int64) {
 // before the first Apply.
 func (m *Machine) KeepTail(n uint64) {
 	m.tails.keep = n
-	for _, ctx := range m.contexts {
-		m.tails.note(ctx, 0)
-	}
+	m.contexts.each(func(_ uint32, ctx *Context) bool {
+		if ctx != nil {
+			m.tails.note(ctx, 0)
+		}
+		return true
+	})
 }
 
 // SpillBytes is about how many bytes BeginSpill would take.
@@ -64,6 +67,9 @@ func (m *Machine) BeginSpill() *Spill {
 	for i, ctx := range t.over {
 		t.over[i] = nil
 		ctx.overTail = false
+		if !m.inMemory(ctx) {
+			continue
+		}
 		r := spillRun{ctx: ctx}
 		ctx.log.View(&r.view)
 		if r.to = pagesBefore(&r.view, min(r.view.Last-min(r.view.Last, t.keep)+1, r.view.LiveFrom)); r.to > 0 {
@@ -109,7 +115,9 @@ func (sp *Spill) Each(f func(id []byte, seq uint64, json []byte) error) error {
 // AbortSpill takes sp back: its messages stay in memory, and are offered again. sp must be of this machine.
 func (m *Machine) AbortSpill(sp *Spill) {
 	for i := range sp.runs {
-		m.tails.note(sp.runs[i].ctx, 0)
+		if ctx := sp.runs[i].ctx; m.inMemory(ctx) {
+			m.tails.note(ctx, 0)
+		}
 	}
 }
 
@@ -117,11 +125,16 @@ func (m *Machine) AbortSpill(sp *Spill) {
 func (m *Machine) EndSpill(sp *Spill) {
 	for i := range sp.runs {
 		r := &sp.runs[i]
+		if !m.inMemory(r.ctx) {
+			continue // it left as a whole, these messages included
+		}
+		r.ctx.home = place{} // what lies there holds more
+		r.ctx.changes++
 		before := r.ctx.log.Bytes()
 		r.ctx.log.EvictBefore(r.to + 1)
 		r.ctx.log.Pending(&m.view)
 		r.ctx.log.Publish(m.view.Header, nil)
-		m.bytes += r.ctx.log.Bytes() - before
+		m.bytes.Add(r.ctx.log.Bytes() - before)
 		m.tails.note(r.ctx, 0)
 	}
 	m.view = ring.View[Ext]{}

@@ -17,6 +17,7 @@ func eventTable() map[string]event {
 		"snapshot_failed":      {warn, "a snapshot could not be written and is tried again; the log grows until it works"},
 		"snapshot_not_removed": {warn, "an old snapshot file could not be removed and takes up room"},
 		"history_failed":       {warn, "old messages could not be written to a history file and stay in memory; it is tried again"},
+		"park_failed":          {warn, "contexts that nobody touches could not be written to disk and stay in memory; it is tried again"},
 		"history_remove_failed": {
 			warn, "a history file that others cover could not be removed and takes up room; the next start tries again",
 		},

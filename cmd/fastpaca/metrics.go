@@ -52,6 +52,10 @@ func walMetrics(m *httpd.MetricsWriter, s *wal.Stats) {
 func shardMetrics(m *httpd.MetricsWriter, s *shard.Stats) {
 	m.Gauge("fastpaca_shard_inflight_bytes", "Bytes of writes between arrival and apply.", float64(s.InflightBytes))
 	m.Gauge("fastpaca_shard_state_bytes", "Bytes of the contexts in memory.", float64(s.StateBytes))
+	m.Gauge("fastpaca_shard_contexts", "Contexts of the shards that this node holds, tombstones included.", float64(s.Contexts))
+	m.Gauge("fastpaca_shard_contexts_parked", "Contexts among them that are on disk only.", float64(s.Parked))
+	m.Counter("fastpaca_shard_parks_total", "Contexts written to parking files.", s.Parks)
+	m.Counter("fastpaca_shard_park_errors_total", "Parking files that could not be written.", s.ParkErrors)
 	m.Counter("fastpaca_shard_timeouts_total", "Writes answered raft_timeout.", s.Timeouts)
 	m.Counter("fastpaca_shard_snapshots_total", "Snapshots written.", s.Snapshots)
 	m.Counter("fastpaca_shard_snapshot_bytes_total", "Bytes of snapshot files written.", s.SnapshotBytes)

@@ -183,6 +183,7 @@ func nodeOptions(cfg *settings, log *httpd.Logger) shard.Options {
 		WALHardBytes:    cfg.walHardBytes,
 		SnapshotBytes:   cfg.snapshotBytes,
 		TailKeep:        cfg.tailKeep,
+		ParkAfter:       cfg.parkAfter,
 		Logf:            logEvents(say),
 		// After a failed write or fsync nothing the page cache says can be believed (DESIGN.md, promise 7):
 		// no cleaning up, the next start reads what the disk really has.

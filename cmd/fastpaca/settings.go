@@ -48,9 +48,10 @@ type settings struct {
 	tlsKey        string
 	tlsCA         string
 
-	archiver bool
-	archive  archiveSettings
-	tailKeep int
+	archiver  bool
+	archive   archiveSettings
+	tailKeep  int
+	parkAfter time.Duration
 
 	readMode string // parsed and refused until there is another than the default
 }
@@ -168,6 +169,8 @@ func table() []setting {
 			boolSetting(func(s *settings, b bool) { s.archive.migrate = b })},
 		{"FASTPACA_TAIL_KEEP", "tail-keep", "1000", "messages of a context that stay in memory at least; older ones are read from history files or the archive",
 			intSetting(func(s *settings, n int64) { s.tailKeep = int(n) }, 1, 1<<40)},
+		{"FASTPACA_PARK_AFTER_MS", "park-after-ms", "300000", "how long a context may go untouched before it is kept on disk only, until somebody touches it; 0: it stays in memory",
+			msSetting(func(s *settings, d time.Duration) { s.parkAfter = d }, 0, 86_400_000)},
 	}
 }
 

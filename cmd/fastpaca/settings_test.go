@@ -27,6 +27,7 @@ func TestDefaultsAreTheSeeds(t *testing.T) {
 	require.Equal(t, 5*time.Second, s.archive.interval)
 	require.Equal(t, 5000, s.archive.batch)
 	require.Equal(t, 1000, s.tailKeep)
+	require.Equal(t, 5*time.Minute, s.parkAfter)
 	require.Equal(t, 3, s.clusterSize)
 	require.Empty(t, s.seeds)
 	require.Equal(t, 5*time.Minute, s.clusterGrace)

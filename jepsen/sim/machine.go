@@ -118,7 +118,7 @@ func (m *machine) options() shard.Options {
 		Manual: true, Loops: o.loops, ElectionTicks: o.electionTicks, HeartbeatTicks: 2,
 		RequestTimeout: 2 * time.Second, InflightBytes: inflightBytes, SegmentBytes: segmentBytes,
 		MessageBytes: o.messageBytes, RetainBytes: o.retainBytes, WALSoftBytes: o.walSoft, WALHardBytes: o.walHard, SnapshotBytes: o.snapshotBytes,
-		TailKeep: o.tailKeep, SpillBytes: 1,
+		TailKeep: o.tailKeep, SpillBytes: 1, ParkAfter: o.parkAfter,
 		NowMs: m.nowMs, Nanos: func() int64 { return m.w.now * int64(time.Microsecond) }, Rand: m.rng.Uint64,
 		Fatal:   func(err error) { panic(fatal{err}) },
 		Applied: func(group uint32, e *raft.Entry) { m.w.applied(m, group, e) },

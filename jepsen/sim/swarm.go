@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"time"
 
 	"fastpaca/shard"
 	"fastpaca/wal"
@@ -31,9 +32,10 @@ type swarm struct {
 	forget                            int64
 	aimed                             int // 1/1000 of votes, first words of leaders and other delicate moments: a crash follows
 	longPauses                        bool
-	orchestrated                      bool // memberships follow the map; else they change at random
-	allDown                           bool // crashes may take a majority down
-	tailKeep                          int  // messages that a context keeps in memory, and in its window; 0: all
+	orchestrated                      bool          // memberships follow the map; else they change at random
+	allDown                           bool          // crashes may take a majority down
+	tailKeep                          int           // messages that a context keeps in memory, and in its window; 0: all
+	parkAfter                         time.Duration // contexts that nobody touches for so long are on disk only; 0: none ever
 }
 
 // segmentBytes is the least that the log takes for all the groups that a node has room for.
@@ -91,6 +93,11 @@ func drawSwarm(rng *rand.Rand, nodes int) swarm {
 // they were before there was anything else.
 func drawTail(seed uint64) int {
 	return []int{0, 0, 10, 40}[rand.New(rand.NewPCG(seed, 0x7a11)).IntN(4)]
+}
+
+// drawPark says how soon contexts leave memory: between the looks that are taken at all of them every 100 ms, or never.
+func drawPark(seed uint64) time.Duration {
+	return []time.Duration{0, 0, 50 * time.Millisecond, 100 * time.Millisecond}[rand.New(rand.NewPCG(seed, 0x9a7c)).IntN(4)]
 }
 
 // elections makes a world of leaders that die as soon as they lead, with one entry in a message: what is left of several

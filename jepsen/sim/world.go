@@ -78,6 +78,7 @@ func New(cfg Config) *World {
 	}
 	w.swarm = drawSwarm(w.rng, cfg.Nodes)
 	w.swarm.tailKeep = drawTail(cfg.Seed)
+	w.swarm.parkAfter = drawPark(cfg.Seed)
 	w.found()
 	w.drawContexts()
 	for i := range w.swarm.nodes + w.swarm.spares {
