@@ -19,8 +19,29 @@ func (w *WAL) kickMaintenance() {
 	}
 }
 
+// startPause is how long maintenance waits after Open before it writes a segment ahead: what follows a start is what
+// everybody waits for. It is shorter if the active segment fills up meanwhile.
+const startPause = 500 * time.Millisecond
+
+// settle waits for startPause, unless a segment is wanted sooner.
+func (w *WAL) settle() {
+	tick := time.NewTicker(startPause / 50)
+	defer tick.Stop()
+	for range 50 {
+		if w.pool.urgent() || w.count.room.Load() < w.o.SegmentBytes/2 {
+			return
+		}
+		select {
+		case <-w.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 func (w *WAL) maintain() {
 	defer close(w.maintainDone)
+	w.settle()
 	retry := time.NewTimer(time.Hour)
 	retry.Stop()
 	defer retry.Stop()

@@ -3,6 +3,8 @@ package wal
 import (
 	"fmt"
 	"io"
+
+	"fastpaca/wal/walfs"
 )
 
 // Recovery reads the log in long runs, in a goroutine of its own, ahead of the decoder (but for Options.Manual).
@@ -99,7 +101,7 @@ func (r *readAhead) read() *chunk {
 	if f == nil {
 		if r.f == nil {
 			var err error
-			if r.f, err = s.fs.Open(s.path); err != nil {
+			if r.f, err = openOnce(s.fs, s.path); err != nil {
 				c := &chunk{span: r.cur, off: r.off, buf: make([]byte, headroom), err: err}
 				r.f = nil
 				r.nextSpan()
@@ -122,6 +124,14 @@ func (r *readAhead) read() *chunk {
 		r.nextSpan()
 	}
 	return c
+}
+
+// openOnce opens a file that is read once.
+func openOnce(fs FS, path string) (File, error) {
+	if o, ok := fs.(walfs.OnceOpener); ok {
+		return o.OpenOnce(path)
+	}
+	return fs.Open(path)
 }
 
 func (r *readAhead) nextSpan() {
