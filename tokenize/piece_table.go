@@ -12,8 +12,8 @@ const maxShort = 15
 //
 // Tokens of up to 15 bytes (97% of o200k_base) are keys of two words: the bytes, zeros behind them, and the
 // length in the last byte, which is never zero. Four keys are a bucket, one line of the cache; a key that
-// finds its bucket full goes to another one. Tokens are inserted by rank, so that the frequent ones are at the
-// front of their first bucket. With three quarters of the places taken an absent key costs 1.7 lines.
+// finds its bucket full goes to another one. Those of a bucket are inserted by rank, so that the frequent ones are at its
+// front. With three quarters of the places taken an absent key costs 1.7 lines.
 //
 // Longer tokens are few: slots hold id+1, and the bytes are compared.
 type pieceTable struct {
@@ -26,7 +26,10 @@ type pieceTable struct {
 	longText  []byte
 }
 
-type shortBucket [4]struct{ lo, hi uint64 }
+type (
+	shortPlace  struct{ lo, hi uint64 }
+	shortBucket [4]shortPlace
+)
 
 func newPieceTable(v *vocabulary) pieceTable {
 	nShort, nLong := 0, 0
@@ -49,16 +52,32 @@ func newPieceTable(v *vocabulary) pieceTable {
 		longShift: 64 - longBits,
 		longStart: make([]uint32, 1, nLong+1),
 	}
+	// Tokens are put in by the region of the table that their first bucket lies in, so that one region at a time is in
+	// the cache: in the order of ranks this takes four times as long, a twentieth of a restart.
+	var regions [1 << regionBits][]shortPlace
+	for i := range regions {
+		regions[i] = make([]shortPlace, 0, nShort>>regionBits+nShort>>(regionBits+2))
+	}
 	for id := range v.size() {
 		token := v.token(uint32(id))
-		if len(token) <= maxShort {
-			t.addShort(shortKey(token))
-		} else {
+		if len(token) > maxShort {
 			t.addLong(token)
+			continue
+		}
+		lo, hi := shortKey(token)
+		r := &regions[hashShort(lo, hi)>>(64-regionBits)]
+		*r = append(*r, shortPlace{lo, hi})
+	}
+	for _, region := range regions {
+		for _, k := range region {
+			t.addShort(k.lo, k.hi)
 		}
 	}
 	return t
 }
+
+// regionBits: the table is filled in 2^regionBits regions, of 32 KiB for the larger vocabulary.
+const regionBits = 7
 
 // shortKey is the key of a piece of at most maxShort bytes.
 func shortKey(p []byte) (lo, hi uint64) {
