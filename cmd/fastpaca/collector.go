@@ -27,11 +27,14 @@ func gcPercent(live uint64) int {
 }
 
 const (
-	// recoveryPercent lets garbage pile up while the state is rebuilt: nothing of it is collected in vain, as
-	// most of what is allocated then stays.
-	recoveryPercent = 400
+	// recoveryPercent turns the collector off while the state is rebuilt: most of what is allocated then stays, and
+	// buffers are used again, so that there is little to find.
+	recoveryPercent = -1
 	// recoveryShare of the memory is where the collector works normally even so.
 	recoveryShare = 0.7
+	// settleTime is how long the collector stays off behind it. A node that has its state still elects itself in all
+	// groups; its first collection, of everything, should not compete with that for the processors.
+	settleTime = 500 * time.Millisecond
 )
 
 // operatorPaces says that the operator has taken the collector into his own hands.
@@ -44,28 +47,33 @@ func operatorPaces() bool {
 	return false
 }
 
-// collectForRecovery sets the collector for the time of a recovery. done undoes it, and gives what recovery
-// used beyond the state back to the system.
-func collectForRecovery() (done func()) {
+// collectForRecovery sets the collector, and the heap's pages, for the time of a recovery from dir. settleTime after done, it collects as usual again,
+// and what recovery used beyond the state goes back to the system.
+func collectForRecovery(dir string) (done func()) {
 	if operatorPaces() {
 		return func() {}
 	}
+	ordinary := recoverIntoHugePages(dir)
 	percent := debug.SetGCPercent(recoveryPercent)
 	limit := debug.SetMemoryLimit(-1)
 	if total := memoryTotal(); total > 0 {
 		debug.SetMemoryLimit(int64(float64(total) * recoveryShare))
 	}
 	return func() {
-		debug.SetGCPercent(percent)
-		debug.SetMemoryLimit(limit)
-		go debug.FreeOSMemory()
+		ordinary()
+		time.AfterFunc(settleTime, func() {
+			debug.SetGCPercent(percent)
+			debug.SetMemoryLimit(limit)
+			debug.FreeOSMemory()
+		})
 	}
 }
 
 // paceEvery is how often the pace is looked at.
 const paceEvery = 200 * time.Millisecond
 
-// paceCollector sets GOGC from the live heap every paceEvery, unless the operator has set GOGC or GOMEMLIMIT.
+// paceCollector sets GOGC from the live heap every paceEvery, unless the operator has set GOGC or GOMEMLIMIT. It begins
+// when what collectForRecovery leaves to do must be done.
 // Setting it stops the world for some microseconds, so that small changes are left alone.
 func paceCollector(ctx context.Context) (stop func()) {
 	if operatorPaces() {
@@ -77,11 +85,12 @@ func paceCollector(ctx context.Context) (stop func()) {
 	go func() {
 		defer close(done)
 		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		tick := time.NewTicker(paceEvery)
+		tick := time.NewTimer(2 * settleTime)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
+				tick.Reset(paceEvery)
 			case <-ctx.Done():
 				debug.SetGCPercent(100)
 				return

@@ -83,7 +83,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	}
 	cfg.advertise = advertise(cfg, ln.Addr(), ownAddresses(), net.DefaultResolver.LookupHost)
 	counted := countInBackground(cfg.estimator)
-	recovered := collectForRecovery()
+	recovered := collectForRecovery(cfg.dataDir)
 	node, err := openNode(clusterOptions(cfg, dir, dialTLS, log))
 	recovered()
 	counter := <-counted
