@@ -246,7 +246,7 @@ func (g *Group) abdicate() {
 }
 
 // rebuildPeers makes peers the members of the newest membership, keeping what is known of those that
-// stay. Somebody new counts as heard of: it gets one election timeout to show up.
+// stay. Somebody new counts as heard of: it gets one election timeout to show up. It has been a member before, perhaps.
 func (g *Group) rebuildPeers() {
 	c := g.conf()
 	var list []uint64
@@ -264,6 +264,9 @@ func (g *Group) rebuildPeers() {
 		p := progress{id: id}
 		p.restart(g.log.last())
 		p.active = true
+		if g.role == Leader && id != g.cfg.ID {
+			g.suspect(&p)
+		}
 		peers = append(peers, p)
 	}
 	g.peers = peers

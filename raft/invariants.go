@@ -84,6 +84,9 @@ func (g *Group) checkLeader(fail func(string, ...any) error) error {
 			}
 			continue
 		}
+		if p.damaged != (p.proof > 0) || p.proof > g.reads.last {
+			return fail("peer %d: damaged %v until round %d, the newest is %d", p.id, p.damaged, p.proof, g.reads.last)
+		}
 		if p.state != stateReplicate && (p.inflight.len() > 0 || p.bytes != 0) {
 			return fail("peer %d: in flight in state %s", p.id, p.state)
 		}

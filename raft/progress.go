@@ -32,7 +32,7 @@ type progress struct {
 	fetching bool // the shell is asked for entries that left memory
 	due      bool // something must be sent, even if it is an append without entries
 	active   bool // heard of since the last check-quorum
-	damaged  bool // says of itself that it neither votes nor campaigns
+	damaged  bool // it neither votes nor campaigns, or has not shown yet that it does (Group.suspect)
 	recheck  bool // the next sign of life may show that what is on its way was lost
 	vote     int8 // in the current election: 1 yes, -1 no, 0 nothing yet
 
@@ -41,6 +41,7 @@ type progress struct {
 	pendingSnapshot uint64 // stateSnapshot: its index
 	sentCommit      uint64 // highest commit index sent
 	round           uint64 // highest read round confirmed
+	proof           uint64 // damaged: the read round whose echo, or a later one's, shows that it is over; else 0
 
 	inflight queue[inflight]
 	bytes    int // of inflight
@@ -57,7 +58,7 @@ func (p *progress) restart(last uint64) {
 	p.become(stateProbe)
 	p.match, p.next = 0, last+1
 	p.due, p.active, p.damaged, p.recheck, p.vote = false, false, false, false, 0
-	p.sentCommit, p.round = 0, 0
+	p.sentCommit, p.round, p.proof = 0, 0, 0
 	p.tail, p.tailTerm = 0, 0
 }
 

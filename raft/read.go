@@ -15,12 +15,12 @@ import "fastpaca/jepsen/planted"
 //     late or comes twice can only confirm what it really confirms (etcd issue 20418 was the
 //     opposite). Echoes of earlier leaderships carry an older term and are dropped before they get here.
 //   - per peer only the largest echoed round counts.
-//   - no round is sent before an entry of the current term is committed: until then the leader does
-//     not know the commit index (thesis 6.4, step 1).
+//   - no round that reads have joined is sent before an entry of the current term is committed: until then the
+//     leader does not know the commit index (thesis 6.4, step 1). Those of Group.suspect, which nobody joins, are.
 type reads struct {
 	last    uint64 // newest round opened
 	open    uint64 // round that callers join at present, 0 none; not sent yet
-	sent    uint64 // newest round sent in this leadership, 0 none
+	sent    uint64 // newest round sent in this leadership, or by the next heartbeat; 0 none
 	pending queue[ReadState]
 	out     queue[ReadState]
 }

@@ -295,7 +295,10 @@ func (g *Group) handleAppendResp(m *Message) error {
 	if !m.Reject && m.Index > g.log.last() {
 		return fmt.Errorf("%w: group %d: %d acknowledges entry %d, the log ends at %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Index, g.log.last())
 	}
-	p.active, p.damaged = true, m.Damaged
+	p.active = true
+	if m.Damaged {
+		g.suspect(p)
+	}
 	if m.Reject {
 		g.handleReject(p, m)
 		return nil
@@ -335,6 +338,20 @@ func (g *Group) handleReject(p *progress, m *Message) {
 	}
 }
 
+// suspect takes p for damaged until it answers, without that word, something that is sent from now on. A word to the
+// contrary alone may be from another life: a node that left the group, forgot it, and is a member again under the same leader
+// has answers on their way from when it was whole. One of them made it a voter of two (jepsen/sim, seed 403723).
+//
+// What is answered is a read round that nobody waits for, and that the next heartbeat carries.
+func (g *Group) suspect(p *progress) {
+	r := &g.reads
+	if r.open == 0 {
+		r.last++
+		r.sent = r.last
+	}
+	p.damaged, p.proof = true, r.last
+}
+
 // heartbeat sends everybody a sign of life. Commit is limited to what the member has acknowledged:
 // beyond that its log may not be ours.
 func (g *Group) heartbeat(round uint64) {
@@ -364,7 +381,13 @@ func (g *Group) handleHeartbeatResp(m *Message) error {
 	if m.Round > g.reads.sent {
 		return fmt.Errorf("%w: group %d: %d confirms read round %d, the newest is %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Round, g.reads.sent)
 	}
-	p.active, p.damaged = true, m.Damaged
+	p.active = true
+	switch {
+	case m.Damaged:
+		g.suspect(p)
+	case m.Round >= p.proof:
+		p.damaged, p.proof = false, 0
+	}
 	// Whatever was on its way may be lost. An append, if only an empty one, shows where we stand;
 	// once per heartbeat period, not for every read round.
 	if p.recheck && (p.match < g.log.last() || p.state == stateProbe || m.Damaged) {

@@ -67,7 +67,7 @@ type PeerStatus struct {
 	State         string // probe, replicate, snapshot
 	Learner       bool
 	Active        bool // heard of in the current election period
-	Damaged       bool // neither votes nor campaigns before it has its log again: not to be made a voter
+	Damaged       bool // neither votes nor campaigns before it has its log again, or may do so: not to be made a voter
 	Inflight      int  // appends on their way
 	InflightBytes int
 	Snapshot      uint64 // index of the snapshot on its way, 0 none
