@@ -39,6 +39,7 @@ func (m *machine) heardOf(id uint64) int64 {
 // orchestrate is one step of a machine's shell.
 func (m *machine) orchestrate() {
 	w := m.w
+	m.ping()
 	if m.place.m.Departed(m.id) {
 		// The cluster has removed this node: nothing of it is needed any more.
 		w.trace("%s is removed", m)
@@ -56,6 +57,23 @@ func (m *machine) orchestrate() {
 		if id, _ := m.node.Leader(g.id); id == m.id {
 			m.follow(g.id)
 		}
+	}
+}
+
+// ping has the others hear of this machine, as connections do that carry nothing else. Without it, followers of the same
+// leader would take one another for dead, and each of them would coordinate.
+func (m *machine) ping() {
+	w := m.w
+	for _, other := range w.machines {
+		if other == m || !other.running() || !w.net.passes(m, other, laneControl) || !w.net.passes(other, m, laneControl) {
+			continue
+		}
+		id, life := m.id, other.life
+		w.after(50+w.rng.Int64N(w.net.opt.delay), func() {
+			if other.life == life && other.running() {
+				other.heard[id] = w.now
+			}
+		})
 	}
 }
 
@@ -258,18 +276,41 @@ func (m *machine) retire() {
 	}
 }
 
-// mayWipe: no group has lost another voter that is still counted (a committed entry may then be on one living disk only),
-// and each that m is part of, or is to be, has a quorum without it: a set of two is never whole again without the one
-// that it lost, nor one that is about to become one of two.
-func (w *World) mayWipe(m *machine) bool {
+// lostVoter: a group counts a voter whose disk is no more.
+func (w *World) lostVoter() bool {
 	for _, g := range w.groups {
-		for _, list := range [...][]uint64{g.conf.Voters, g.conf.Outgoing} {
+		for _, list := range [...][]uint64{g.conf.Voters, g.conf.Outgoing, g.wire.conf.Voters, g.wire.conf.Outgoing} {
 			for _, id := range list {
 				if w.machineOf(id) == nil {
-					return false
+					return true
 				}
 			}
 		}
+	}
+	return false
+}
+
+// staying is how many of set nobody has begun to take out of the cluster.
+func (w *World) staying(set []uint64) (n int) {
+	for _, id := range set {
+		if w.newest == nil || w.newest.Active(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// drainTakes is how long a command to drain may be on its way.
+const drainTakes = 3 * second
+
+// mayWipe: no group has lost another voter that is still counted (a committed entry may then be on one living disk only),
+// and each that m is part of, or is to be, has a quorum without it: a set of two is never whole again without the one
+// that it lost, nor one that is about to become one of two, because the third is being taken out.
+func (w *World) mayWipe(m *machine) bool {
+	if w.lostVoter() || w.drained != 0 && w.now < w.drained+drainTakes {
+		return false
+	}
+	for _, g := range w.groups {
 		// The newest membership may be in force and not yet committed, and the map may want another.
 		sets := [][]uint64{g.conf.Voters, g.wire.conf.Voters, g.wire.conf.Outgoing, nil}
 		if w.newest != nil {
@@ -280,7 +321,7 @@ func (w *World) mayWipe(m *machine) bool {
 			part = part || slices.Contains(set, m.id)
 		}
 		for _, set := range sets {
-			if part && len(set) > 0 && len(set) < 3 {
+			if part && len(set) > 0 && w.staying(set) < 3 {
 				return false
 			}
 		}
@@ -317,7 +358,8 @@ func (w *World) churn() {
 				active++
 			}
 		}
-		if active > 1 {
+		if active > 1 && !w.lostVoter() { // nobody takes out a second one of three knowingly
+			w.drained = w.now
 			by.command(&place.Drain{ID: m.id})
 		}
 	default:

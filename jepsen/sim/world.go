@@ -66,6 +66,7 @@ type World struct {
 	founders *place.Genesis
 	maps     map[uint64]digest // placement group: index -> hash of the map after it; looked up only
 	newest   *place.Map
+	drained  int64 // when a command to drain was given last
 
 	firstControl uint32 // groups from here on are not shards
 	nextOp       uint64
