@@ -4,7 +4,7 @@
 //	if planted.On(planted.AckBeforeSync) { ... }
 //
 // jepsen/sim/planted_test.go plants each bug and says within how many seeds it must be found; two are found in raft alone.
-// It imports nothing.
+// It imports nothing of ours.
 package planted
 
 // Bug is one deliberate breakage.

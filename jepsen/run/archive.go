@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -22,23 +23,22 @@ type archive struct {
 	wire   *lan.Wire
 }
 
-const (
-	pgPort = 5432
-	// pgDir is where its data lies: in memory, and gone with the namespace, however this process ends.
-	pgDir = "/tmp/fastpaca-jepsen"
-)
+// pgDir is where its data lies, in namespaces: in memory, and gone with them, however this process ends.
+const pgDir = "/tmp/fastpaca-jepsen"
 
-// startArchive starts a Postgres and lets it be reached at the address at.
-func startArchive(at string) (*archive, error) {
-	err := errors.Join(os.MkdirAll(pgDir, 0o755), syscall.Mount("tmpfs", pgDir, "tmpfs", 0, "mode=0755"), os.Setenv("TMPDIR", pgDir))
-	if err != nil {
-		return nil, fmt.Errorf("a directory for the archive's Postgres: %w", err)
+// startArchive starts a Postgres that the nodes at p can reach.
+func startArchive(p *place) (*archive, error) {
+	if p.isolated {
+		err := errors.Join(os.MkdirAll(pgDir, 0o755), syscall.Mount("tmpfs", pgDir, "tmpfs", 0, "mode=0755"), os.Setenv("TMPDIR", pgDir))
+		if err != nil {
+			return nil, fmt.Errorf("a directory for the archive's Postgres: %w", err)
+		}
 	}
 	server, err := testserver.StartPostgres()
 	if err != nil {
 		return nil, fmt.Errorf("the archive's Postgres: %w", err)
 	}
-	wire, err := lan.NewWire(fmt.Sprintf("%s:%d", at, pgPort), server.Addr())
+	wire, err := lan.NewWire(netip.AddrPortFrom(p.harness, 0).String(), server.Addr())
 	if err != nil {
 		server.Stop()
 		return nil, err

@@ -35,6 +35,7 @@ const (
 type node struct {
 	id     int
 	name   string
+	at     netip.AddrPort // where it listens
 	host   *lan.Host
 	dir    string
 	log    string
@@ -59,38 +60,80 @@ type network interface {
 }
 
 type cluster struct {
+	place *place
 	net   network
 	nodes []*node
 }
 
-// newCluster makes size hosts on a network and their directories below dir. env is what their servers get besides.
-func newCluster(size int, bin, dir string, s *lan.Switch, env []string) (*cluster, error) {
-	c := &cluster{net: s}
-	var seeds []string
-	for id := 1; id <= size; id++ {
-		seeds = append(seeds, netip.AddrPortFrom(lan.Addr(id), port).String())
+// place is where a cluster runs: a network, and per node an address to listen on, one for the others to reach it at, and a thread that
+// is on its network.
+type place struct {
+	net      network
+	listen   []netip.AddrPort
+	front    []netip.AddrPort
+	hosts    []*lan.Host
+	harness  netip.Addr // of this process, as the nodes see it
+	isolated bool       // namespaces: mounts, too, are ours alone
+	close    func()
+}
+
+// inNamespaces makes a place of namespaces and a switch. This process must be in namespaces of its own.
+func inNamespaces(size int, seed uint64) (*place, error) {
+	s := lan.NewSwitch(seed)
+	p := &place{net: s, harness: lan.Addr(harnessHost), isolated: true, close: func() {}}
+	if err := lan.Join(s, harnessHost); err != nil {
+		return nil, err
 	}
 	for id := 1; id <= size; id++ {
-		host, err := lan.NewHost(s, id)
+		h, err := lan.NewHost(s, id)
 		if err != nil {
 			return nil, err
 		}
-		n := &node{id: id, name: fmt.Sprint("n", id), host: host, bin: bin}
+		p.hosts, p.listen = append(p.hosts, h), append(p.listen, netip.AddrPortFrom(lan.Addr(id), port))
+	}
+	p.front = p.listen
+	return p, nil
+}
+
+// onLoopback makes a place of loopback addresses and proxies.
+func onLoopback(size int, seed uint64) (*place, error) {
+	s, err := lan.NewProxies(seed, size, port)
+	if err != nil {
+		return nil, err
+	}
+	p := &place{net: s, harness: netip.AddrFrom4([4]byte{127, 0, 0, 1}), close: s.Close}
+	for id := 1; id <= size; id++ {
+		p.hosts = append(p.hosts, lan.NewThread())
+		p.listen = append(p.listen, netip.AddrPortFrom(s.Addr(id), port))
+		p.front = append(p.front, netip.AddrPortFrom(s.Front(id), port))
+	}
+	return p, nil
+}
+
+// newCluster makes nodes at p, with their directories below dir. env is what their servers get besides.
+func newCluster(p *place, bin, dir string, env []string) (*cluster, error) {
+	c := &cluster{net: p.net, place: p}
+	var seeds []string
+	for _, at := range p.front {
+		seeds = append(seeds, at.String())
+	}
+	for i, at := range p.listen {
+		n := &node{id: i + 1, name: fmt.Sprint("n", i+1), host: p.hosts[i], at: at, bin: bin}
 		n.dir, n.log, n.socket = filepath.Join(dir, n.name, "data"), filepath.Join(dir, n.name+".log"), shorter(filepath.Join(dir, n.name+".sock"))
 		if err := os.MkdirAll(filepath.Dir(n.dir), 0o755); err != nil {
 			return nil, err
 		}
-		if id == size {
+		if p.isolated && n.id == len(p.listen) {
 			n.small = syscall.Mount("tmpfs", filepath.Dir(n.dir), "tmpfs", 0, "size="+tmpfsSize) == nil
 		}
 		n.http = &http.Client{Timeout: clientTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
 		n.env = []string{
-			"FASTPACA_LISTEN=" + seeds[id-1], "FASTPACA_ADVERTISE=" + seeds[id-1], "FASTPACA_RAFT_DATA_DIR=" + n.dir, "FASTPACA_NODE_NAME=" + n.name,
-			"FASTPACA_CLUSTER_SEED=" + strings.Join(seeds, ","), fmt.Sprint("FASTPACA_CLUSTER_SIZE=", size), "FASTPACA_CLUSTER_SECRET=jepsen",
+			"FASTPACA_LISTEN=" + at.String(), "FASTPACA_ADVERTISE=" + seeds[i], "FASTPACA_RAFT_DATA_DIR=" + n.dir, "FASTPACA_NODE_NAME=" + n.name,
+			"FASTPACA_CLUSTER_SEED=" + strings.Join(seeds, ","), fmt.Sprint("FASTPACA_CLUSTER_SIZE=", len(seeds)), "FASTPACA_CLUSTER_SECRET=jepsen",
 			// What is rare shall be frequent: segments, snapshots, transfers of them.
 			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=65536",
 			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216", "FASTPACA_TAIL_KEEP=100",
-			faults.SocketVar + "=" + n.socket,
+			faults.SocketVar + "=" + n.socket, faults.SourceVar + "=" + at.Addr().String(),
 		}
 		n.env = append(n.env, env...)
 		c.nodes = append(c.nodes, n)
@@ -117,7 +160,7 @@ func (n *node) start() (err error) {
 	}
 	n.host.Do(func() {
 		n.child, err = proc.Start(proc.Spec{Name: n.name, Args: []string{n.bin, "server"}, Log: n.log,
-			Addr: netip.AddrPortFrom(lan.Addr(n.id), port), Env: n.env})
+			Addr: n.at, Env: n.env})
 	})
 	return err
 }
@@ -203,7 +246,7 @@ func hold(nodes ...*node) (release func()) {
 // wipe empties the data directory of a stopped node.
 func (n *node) wipe() error { return os.RemoveAll(n.dir) }
 
-func (n *node) addr() string { return netip.AddrPortFrom(lan.Addr(n.id), port).String() }
+func (n *node) addr() string { return n.at.String() }
 
 func (n *node) url(path string) string { return "http://" + n.addr() + path }
 
@@ -315,6 +358,7 @@ func (c *cluster) close() {
 			_ = syscall.Unmount(filepath.Dir(n.dir), syscall.MNT_DETACH)
 		}
 	}
+	c.place.close()
 }
 
 func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

@@ -97,9 +97,6 @@ func inMessage(n *nemesis, dir string, harm func(path string, data []byte, at in
 func fullDisk(n *nemesis, ctx context.Context, held time.Duration) (string, error) {
 	v := n.c.nodes[len(n.c.nodes)-1]
 	defer hold(v)()
-	if !v.small {
-		return "skipped: no file system of its own", nil
-	}
 	ballast := filepath.Join(filepath.Dir(v.dir), "ballast")
 	f, err := os.Create(ballast)
 	if err != nil {

@@ -31,6 +31,7 @@ const (
 	layer    needs = 1 << iota // a server built with the tag faults
 	postgres                   // an archive
 	links5                     // five nodes
+	ownDisk                    // a node with a file system of its own
 )
 
 // fault is one kind of trouble.
@@ -100,7 +101,7 @@ var kinds = []fault{
 	{kind: "truncate-file", class: alone, do: damage(truncate)},
 	{kind: "flip-bit", class: alone, do: damage(flip)},
 	{kind: "old-disk", class: alone, do: restoreOld},
-	{kind: "full-disk", class: alone, blind: true, do: fullDisk},
+	{kind: "full-disk", class: alone, needs: ownDisk, blind: true, do: fullDisk},
 }
 
 // wait sleeps for d; false means that the run is over.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -37,26 +38,37 @@ var shortKinds = []string{"kill-one", "isolate-leader", "pause-long", "one-way-o
 // deck returns the faults that can be brought about here: all, or those that only names, in that order.
 func (n *nemesis) deck(only []string) (deck []fault, err error) {
 	has := n.has()
-	for _, f := range kinds {
-		if f.needs&^has == 0 && len(only) == 0 {
-			deck = append(deck, f)
+	if len(only) == 0 {
+		for _, f := range kinds {
+			only = append(only, f.kind)
 		}
 	}
 	for _, k := range only {
 		i := slices.IndexFunc(kinds, func(f fault) bool { return f.kind == k })
-		switch {
-		case i < 0:
+		if i < 0 {
 			return nil, fmt.Errorf("there is no fault %q", k)
-		case kinds[i].needs&^has != 0:
-			n.logf("jepsen: %s is left out: it needs a server built with the tag faults, an archive, or five nodes", k)
-		default:
-			deck = append(deck, kinds[i])
 		}
+		if lacks := kinds[i].needs &^ has; lacks != 0 {
+			n.logf("LEFT OUT: %s, which needs %s", k, lacks)
+			continue
+		}
+		deck = append(deck, kinds[i])
 	}
 	if len(deck) == 0 {
 		return nil, errors.New("no fault is left")
 	}
 	return deck, nil
+}
+
+// String says what it is that a run lacks.
+func (s needs) String() string {
+	var out []string
+	for i, name := range [...]string{"a server built with the tag faults", "an archive (-archive)", "five nodes (-nodes 5)", "a file system of its own for a node"} {
+		if s>>i&1 != 0 {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, " and ")
 }
 
 // has is what this cluster can offer to faults.
@@ -66,6 +78,9 @@ func (n *nemesis) has() (h needs) {
 	}
 	if n.pg != nil {
 		h |= postgres
+	}
+	if n.c.nodes[len(n.c.nodes)-1].small {
+		h |= ownDisk
 	}
 	if _, err := n.c.nodes[0].tell("heal"); err == nil {
 		h |= layer

@@ -56,6 +56,20 @@ func NewHost(s *Switch, id int) (*Host, error) {
 	return h, nil
 }
 
+// NewThread returns a Host that is on no network: only its thread is its own, so that processes which Do starts with a parent-death
+// signal live as long as it, and no longer than this process.
+func NewThread() *Host {
+	h := &Host{work: make(chan func()), done: make(chan struct{})}
+	go func() {
+		defer close(h.done)
+		runtime.LockOSThread() // and never unlocked, as in NewHost
+		for f := range h.work {
+			f()
+		}
+	}()
+	return h
+}
+
 // Join gives this process' own namespace, which should be a fresh one, the address Addr(id).
 func Join(s *Switch, id int) error {
 	if err := loopbackUp(); err != nil {
@@ -80,7 +94,9 @@ func (h *Host) Do(f func()) {
 func (h *Host) Close() {
 	close(h.work)
 	<-h.done
-	_ = h.dev.Close()
+	if h.dev != nil {
+		_ = h.dev.Close()
+	}
 }
 
 // openTUN makes tun0 with the host's address in the calling thread's namespace. It lasts as long as the file.

@@ -13,15 +13,19 @@ import (
 // sandboxed marks the process that Sandbox started.
 const sandboxed = "FASTPACA_JEPSEN_SANDBOX"
 
+// Inside says whether this process is the copy that Sandbox started.
+func Inside() bool { return os.Getenv(sandboxed) != "" }
+
 // Sandbox runs this program again, with the same arguments, in namespaces of its own: network, mounts, processes (and users,
 // where we are not root). In the copy it returns inside = true. In the first process it waits for the copy and returns its exit
 // code. Nothing the copy starts, mounts or configures outlives it: it is process 1 of its namespace, and the kernel ends the others
 // when it ends; and it ends when the first process does.
 func Sandbox() (inside bool, code int, err error) {
-	if os.Getenv(sandboxed) != "" {
+	if Inside() {
 		return true, 0, errors.Join(
 			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), // mounts of ours stay ours
-			unix.Mount("proc", "/proc", "proc", 0, ""))               // of our process ids
+			unix.Mount("proc", "/proc", "proc", 0, ""),               // of our process ids
+			loopbackUp())
 	}
 	self, err := os.Executable()
 	if err != nil {
