@@ -198,7 +198,7 @@ func (n *node) kill() {
 func (n *node) signal(sig syscall.Signal) error { return n.process().Signal(sig) }
 
 // tellTimeout bounds a command to a machine; what it says comes from memory.
-const tellTimeout = 20 * time.Second
+const tellTimeout = time.Minute
 
 // tell gives the machine below the node a command (faults.Machine) and returns what it says.
 func (n *node) tell(format string, args ...any) (string, error) {

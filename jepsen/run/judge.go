@@ -24,6 +24,9 @@ const (
 	// streamsWithin is how long streams may take to come to the end of the log once nothing is written.
 	streamsWithin = 30 * time.Second
 
+	// finalWithin is how long a read may be repeated when all is over: a page of thousands of messages on a busy machine.
+	finalWithin = time.Minute
+
 	sampleOps     = 150 // of a context, for porcupine
 	sampleTimeout = 3 * time.Second
 	pageLimit     = 5000
@@ -33,11 +36,10 @@ const (
 func (l *clients) final(ctx context.Context, n *node, i int) (f check.Final, err error) {
 	f.Node = n.name
 	get := func(path string) (a answer) {
-		for range 10 {
+		for deadline := time.Now().Add(finalWithin); time.Now().Before(deadline); time.Sleep(300 * time.Millisecond) {
 			if a = l.send(ctx, n, "GET", contextPath(i)+path, "", nil); a.err == nil && a.code == 200 {
 				return a
 			}
-			time.Sleep(300 * time.Millisecond)
 		}
 		err = errors.Join(err, fmt.Errorf("%s: GET %s%s: %d %s %v", n.name, contextPath(i), path, a.code, a.Error, a.err))
 		return a
@@ -85,7 +87,7 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 	for _, op := range l.history {
 		byContext[op.Context] = append(byContext[op.Context], op)
 	}
-	streamsUntil := time.Now().Add(streamsWithin)
+	streamsUntil := time.Now().Add(time.Duration(n.patience * float64(streamsWithin)))
 	for i, ops := range byContext {
 		var finals []check.Final
 		for _, n := range l.c.nodes {

@@ -56,6 +56,9 @@ func main() {
 	flag.StringVar(&o.network, "network", auto, "namespaces (packets), loopback (proxies), or auto: namespaces where the machine allows them")
 	flag.StringVar(&o.plant, "plant", "", "hunt for a bug of jepsen/planted, that bin must have (tags faults and planted), until it is found")
 	flag.Parse()
+	if o.short {
+		o.patience = max(o.patience, shortPatience)
+	}
 	if o.plant != "" {
 		os.Exit(o.hunt())
 	}
@@ -151,7 +154,7 @@ func (o *options) run() int {
 		r.Command += " -archive"
 	}
 	r.Command += " -network " + o.network
-	if o.patience != 1 {
+	if o.patience != 1 && !o.short {
 		r.Command += fmt.Sprint(" -patience ", o.patience)
 	}
 	if rev, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {

@@ -32,8 +32,14 @@ const (
 	settleWithin = 90 * time.Second
 )
 
-// shortKinds is the fixed mixture of make jepsen-short.
-var shortKinds = []string{"kill-one", "isolate-leader", "pause-long", "one-way-out", "loss", "kill-all", "bridge", "wipe", "pause-kill", "flip-bit"}
+// shortKinds is the fixed mixture of make jepsen-short: each way to lose a process, its disk, or its neighbours.
+var shortKinds = []string{"kill-one", "isolate-leader", "power-all", "pause-long", "one-way-out", "fail-sync", "loss", "kill-all", "hang-disk", "pause-kill", "flip-bit"}
+
+const (
+	shortQuiet, shortHold = time.Second, 2 * time.Second
+	// shortPatience is for machines that run other tests as well: bounds of a minute, but bounds.
+	shortPatience = 6
+)
 
 // deck returns the faults that can be brought about here: all, or those that only names, in that order.
 func (n *nemesis) deck(only []string) (deck []fault, err error) {
@@ -121,7 +127,7 @@ func (n *nemesis) schedule(ctx context.Context, deck []fault, once bool) (done [
 		quiet := quietMin + time.Duration(n.dice.Int64N(int64(quietMore)))
 		held := holdMin + time.Duration(n.dice.Int64N(int64(holdMore)))
 		if once {
-			quiet, held = quietMin, holdMin
+			quiet, held = shortQuiet, shortHold
 		}
 		if !wait(ctx, quiet) {
 			return done

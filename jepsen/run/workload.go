@@ -53,15 +53,21 @@ func (l *clients) now() int64 { return int64(time.Since(l.began)) }
 
 func contextPath(i int) string { return fmt.Sprintf("/v1/contexts/jepsen-%d", i) }
 
+// createWithin bounds how long a young cluster on a busy machine may take to make a context.
+const createWithin = time.Minute
+
 func (l *clients) create(ctx context.Context) error {
 	for i := range contexts {
 		body := map[string]any{"token_budget": 1000, "trigger_ratio": 0.5, "policy": map[string]any{"strategy": "last_n", "config": map[string]any{"limit": lastN.Keep}}}
 		if i >= windowed {
 			body = map[string]any{"token_budget": 100_000_000, "policy": map[string]any{"strategy": "manual"}}
 		}
-		a := l.send(ctx, l.c.nodes[i%len(l.c.nodes)], http.MethodPut, contextPath(i), "", body)
-		if a.code != http.StatusCreated {
-			return fmt.Errorf("create context %d: %d %s %v", i, a.code, a.Error, a.err)
+		var a answer
+		for deadline := time.Now().Add(createWithin); a.code != http.StatusCreated && a.code != http.StatusOK; time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("create context %d: %d %s %v", i, a.code, a.Error, a.err)
+			}
+			a = l.send(ctx, l.c.nodes[i%len(l.c.nodes)], http.MethodPut, contextPath(i), "", body)
 		}
 	}
 	return nil
