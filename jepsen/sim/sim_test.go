@@ -19,9 +19,10 @@ var (
 	traceFlag = flag.Bool("trace", false, "with -seed: every frame and step, too")
 )
 
-// TestMain lets garbage lie longer: a world lives for a second or less and has some ten MiB that are alive.
+// TestMain lets garbage lie longer: a world lives for a second or less, and has up to a hundred MiB that are alive.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(1 << 30) // near that, the collector works as ever: a machine may have many processors and little memory
 	os.Exit(m.Run())
 }
 
