@@ -75,6 +75,7 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 	replaced, streams := named("windows are a whole replacement and a piece of the log"), named("streams: every message once, in order")
 	stalled := named("streams that stalled: a piece of the log without a hole")
 	sample, silence := named("porcupine, on samples"), named("availability")
+	l.old.judge(named("exactly once: a write under a key, sent again much later, gets its first answer"))
 	l.judgeLives(named("contexts made, changed and deleted: linearizable, by porcupine"))
 	if err := n.c.judgeStates(named("replicas hold the same at the same index")); err != nil {
 		return vs, err

@@ -43,6 +43,7 @@ type clients struct {
 
 	lives   [lives]life
 	hiccups hiccups
+	old     remembered
 }
 
 func newClients(c *cluster, began time.Time) *clients {
@@ -96,8 +97,12 @@ func (l *clients) run(ctx context.Context, rate int, seed uint64) {
 		go func() {
 			defer l.wg.Done()
 			defer func() { <-l.slots }()
-			if own.IntN(100) < livesShare {
+			switch share := own.IntN(100); {
+			case share < livesShare:
 				l.live(own)
+				return
+			case share < livesShare+againShare:
+				l.again(own)
 				return
 			}
 			op := l.one(own, id)
@@ -293,6 +298,9 @@ func (l *clients) write(dice *rand.Rand, op *check.Op, n *node, id int) {
 		op.End = check.Open
 	case op.End == 0:
 		op.End = l.now()
+	}
+	if op.Keyed && op.Outcome == check.OK {
+		l.old.add(keyed{op, path, key, body, op.End})
 	}
 }
 
