@@ -80,10 +80,11 @@ type place struct {
 // inNamespaces makes a place of namespaces and a switch. This process must be in namespaces of its own.
 func inNamespaces(size int, seed uint64) (*place, error) {
 	s := lan.NewSwitch(seed)
-	p := &place{net: s, harness: lan.Addr(harnessHost), isolated: true, close: func() {}}
-	if err := lan.Join(s, harnessHost); err != nil {
+	leave, err := lan.Join(s, harnessHost)
+	if err != nil {
 		return nil, err
 	}
+	p := &place{net: s, harness: lan.Addr(harnessHost), isolated: true, close: leave}
 	for id := 1; id <= size; id++ {
 		h, err := lan.NewHost(s, id)
 		if err != nil {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -29,6 +31,7 @@ func (o *options) hunt() int {
 		fmt.Fprintln(os.Stderr, "jepsen:", err)
 		return exitTrouble
 	}
+	runtime.LockOSThread() // its death is the parent's, as the kernel sees it: no episode outlives the hunt
 	began := time.Now()
 	for seed := max(1, o.seed); time.Since(began) < huntWithin; seed++ {
 		kinds := o.faults
@@ -38,6 +41,7 @@ func (o *options) hunt() int {
 		cmd := exec.Command(self, "-nodes", fmt.Sprint(o.nodes), "-rate", fmt.Sprint(o.rate), "-duration", episode.String(), "-seed", fmt.Sprint(seed),
 			"-out", o.out, "-bin", o.bin, "-faults", kinds, "-patience", fmt.Sprint(o.patience))
 		cmd.Env = append(os.Environ(), "FASTPACA_PLANT="+o.plant)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stdout), os.Stderr
 		err := cmd.Run()

@@ -61,5 +61,10 @@ func TestReport(t *testing.T) {
 		history: []*check.Op{{Start: 1e9, End: 2e9}, {Start: 9e9, End: check.Open, Outcome: check.Unknown}}}
 	require.NoError(t, r.draw(t.TempDir()+"/r.html"))
 	require.Contains(t, r.svg(), "&lt;n1&gt;", "escaped")
+	r.Periods = append(r.Periods, period{Kind: "loss"}, period{Kind: "loss"})
+	r.Longest = []int64{2e9, 1e9, 3e9}
+	sums := r.kinds()
+	require.Len(t, sums, 2)
+	require.Contains(t, sums[1], "alone   2 times, longest silence of a context   3.0 s; in mixtures   1 times,   2.0 s")
 	require.NoError(t, (&result{}).draw(t.TempDir()+"/r.html"))
 }

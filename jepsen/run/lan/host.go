@@ -70,17 +70,14 @@ func NewThread() *Host {
 	return h
 }
 
-// Join gives this process' own namespace, which should be a fresh one, the address Addr(id).
-func Join(s *Switch, id int) error {
-	if err := loopbackUp(); err != nil {
-		return err
-	}
+// Join gives this process' own namespace, which should be a fresh one, the address Addr(id), until leave is called.
+func Join(s *Switch, id int) (leave func(), err error) {
 	dev, err := openTUN(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	go s.serve(id, dev)
-	return nil
+	return func() { _ = dev.Close() }, nil // the device goes with its file
 }
 
 // Do runs f on the host's thread: what it starts or opens is in the host's namespace. It waits for f.

@@ -102,7 +102,9 @@ func TestLinks(t *testing.T) {
 	b, err := NewHost(s, 2)
 	require.NoError(t, err)
 	defer b.Close()
-	require.NoError(t, Join(s, 100))
+	leave, err := Join(s, 100)
+	require.NoError(t, err)
+	defer leave()
 
 	listen := func(h *Host) (c *net.UDPConn) {
 		h.Do(func() { c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: Addr(h.ID).AsSlice(), Port: 9}) })
