@@ -41,7 +41,7 @@ type lazyDeadline struct {
 // set moves the deadline to at, Unix ns; 0 is none.
 func (d *lazyDeadline) set(at int64, real func(time.Time) error) {
 	d.at.Store(at)
-	if d.fired.CompareAndSwap(true, false) {
+	if d.fired.Load() && d.fired.CompareAndSwap(true, false) {
 		_ = real(time.Time{}) // fails only on a connection that is closed already
 	}
 }
@@ -77,6 +77,9 @@ func phase(nc net.Conn, state fasthttp.ConnState) {
 		c.read.set(c.l.after(c.l.s.cfg.IdleTimeout), c.Conn.SetReadDeadline)
 	}
 }
+
+// elapsed is a clock for durations: one look where time.Now takes two.
+func (l *listener) elapsed() time.Duration { return time.Since(l.began) }
 
 // after is the moment d from now, or up to one sweep later.
 func (l *listener) after(d time.Duration) int64 { return l.clock.Load() + int64(l.period) + int64(d) }

@@ -42,6 +42,7 @@ type listener struct {
 	once      sync.Once
 	period    time.Duration // between two sweeps
 	clock     atomic.Int64  // Unix ns of the last sweep
+	began     time.Time     // see elapsed
 	swept     chan struct{} // closed when the connections are, by closeConns
 	sweptOnce sync.Once
 
@@ -56,6 +57,7 @@ func newListener(s *Server, ln net.Listener) *listener {
 		closed:    make(chan struct{}),
 		swept:     make(chan struct{}),
 		conns:     make(map[*conn]struct{}),
+		began:     time.Now(),
 		period:    sweepEvery(s.cfg.ReadTimeout, s.cfg.WriteTimeout, s.cfg.IdleTimeout),
 	}
 	l.clock.Store(time.Now().UnixNano())
@@ -91,6 +93,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			continue
 		}
 		wrapped := &conn{Conn: c, l: l, reserved: beyond > 0}
+		wrapped.quick.sock = newQuickSock(c)
 		l.mu.Lock()
 		l.conns[wrapped] = struct{}{}
 		l.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"fastpaca/shard"
 
@@ -40,6 +39,7 @@ type quick struct {
 	served bool // the quick way answered something since fasthttp last did
 	head   quickHead
 	out    []byte
+	sock   *quickSock // nil: there is none
 }
 
 const (
@@ -66,7 +66,13 @@ func (c *conn) readQuick(b []byte) (int, error) {
 	s, q := c.l.s, &c.quick
 	for {
 		q.at.Store(quickWaiting)
-		n, err := c.Conn.Read(b)
+		var n int
+		var err error
+		if q.sock != nil {
+			n, err = q.sock.Read(b)
+		} else {
+			n, err = c.Conn.Read(b)
+		}
 		if !q.at.CompareAndSwap(quickWaiting, quickServing) {
 			return 0, io.EOF // Shutdown closed it
 		}
@@ -102,7 +108,7 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 		s.auth != nil && !s.hasKey(h.authorization) {
 		return false
 	}
-	began := time.Now()
+	began := c.l.elapsed()
 	w := s.work.Get().(*work)
 	w.route = routeMessages
 	s.metrics.inflight.Add(1)
@@ -127,8 +133,8 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 		shard.ReleaseRequest(r)
 		return false
 	}
-	s.metrics.observe(w.route, status, time.Since(began))
-	_, _ = c.Write(c.quick.out) // an error shows at the next read
+	s.metrics.observe(w.route, status, c.l.elapsed()-began)
+	c.writeQuick()
 	if status == http.StatusCreated {
 		s.appended(w, &r.Result)
 	}
@@ -143,12 +149,25 @@ func (c *conn) finishQuick(w *work, done *bool) {
 	if v := recover(); v != nil {
 		c.failQuick(w, func(ctx *fasthttp.RequestCtx) { s.panicked(ctx, w, v, debug.Stack()) })
 		s.metrics.observe(w.route, http.StatusInternalServerError, 0)
-		_, _ = c.Write(c.quick.out)
+		c.writeQuick()
 		*done = true
 		return
 	}
 	w.release()
 	s.work.Put(w)
+}
+
+// writeQuick sends the answer in c.quick.out. An error shows at the next read.
+func (c *conn) writeQuick() {
+	out := c.quick.out
+	if c.quick.sock != nil {
+		n := c.quick.sock.tryWrite(out)
+		c.l.s.metrics.bytesOut.Add(n)
+		if out = out[n:]; len(out) == 0 {
+			return
+		}
+	}
+	_, _ = c.Write(out)
 }
 
 // failQuick puts the error that answer gives into c.quick.out, as fasthttp would write it, and returns its status.

@@ -296,6 +296,9 @@ func (g *Group) conf() *Conf { return &g.confs.at(g.confs.len() - 1).Conf }
 
 // peer returns the progress of id, nil if it is no member.
 func (g *Group) peer(id uint64) *progress {
+	if len(g.peers) == 1 && g.peers[0].id == id {
+		return &g.peers[0] // nodes without others ask for themselves only, twice an entry
+	}
 	i, ok := slices.BinarySearchFunc(g.peers, id, func(p progress, id uint64) int {
 		switch {
 		case p.id < id:

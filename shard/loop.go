@@ -50,7 +50,8 @@ type loop struct {
 	lost    func(proposal)
 	late    func(*Request)
 	commits latency // from the proposal to the commit, of requests
-	applies latency // of what one Ready gives to the state machine
+	applies latency // of what one drive gives to the state machine
+	began   int64   // when this drive began to apply, in nanos; 0: it has applied nothing yet
 	release func(bytes int)
 	done    chan struct{}
 }

@@ -92,6 +92,10 @@ func (l *loop) drive() {
 		}
 		g.publishRole()
 	}
+	if l.began != 0 {
+		l.applies.observe(l.nanos() - l.began)
+		l.began = 0
+	}
 }
 
 // orphanTicks is how long requests of a lost leadership wait for the word of the next leader: longer than an election and
@@ -138,7 +142,9 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	began := l.nanos()
+	if l.began == 0 {
+		l.began = l.nanos()
+	}
 	for i := range entries {
 		e := &entries[i]
 		if l.node.opt.Applied != nil {
@@ -158,13 +164,12 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 		g.applied, g.appliedTerm = e.Index, e.Term
 		if waits {
 			l.node.inflight.Add(-int64(ours.bytes))
-			l.commits.observe(began - ours.at)
+			l.commits.observe(l.began - ours.at)
 			if ours.req != nil {
 				ours.req.finish()
 			}
 		}
 	}
-	l.applies.observe(l.nanos() - began)
 	g.raft.Applied(g.applied)
 	if g.raft.IsLeader() && !g.raft.SoleVoter() {
 		l.share = append(l.share, g)
