@@ -14,7 +14,8 @@ import (
 // nothing, pages and arena blocks aside (both are one allocation for hundreds of appends, so that the average
 // rounds down to none).
 func TestAllocAppendThroughNode(t *testing.T) {
-	o := testOptions(walfs.NewMem())
+	o := testOptions(walfs.OS()) // the one in memory copies a block at each write after a sync
+	o.Dir = t.TempDir()
 	o.SnapshotBytes = 1 << 30
 	o.SegmentBytes = 64 << 20
 	o.WALSoftBytes, o.WALHardBytes = 1<<30, 2<<30
