@@ -1,6 +1,16 @@
 package cluster
 
-import "errors"
+import (
+	"errors"
+
+	"fastpaca/cluster/peer"
+)
+
+// Incoming is a call of another node that may be answered without a goroutine of its own.
+type Incoming = peer.Incoming
+
+// Caller is where the answer to an Incoming goes.
+type Caller = peer.Caller
 
 // Kinds of calls between nodes (the kind byte of peer.Transport.Call). The numbers are on the wire: never reuse one.
 const (

@@ -54,6 +54,7 @@ type member struct {
 type handlers struct {
 	forwarded func(req, dst []byte) []byte
 	stream    func(open []byte, c net.Conn)
+	take      func(calls []Incoming) // nil: forwarded has them all
 }
 
 // Open starts a node on its data directory. A node that belongs to a cluster has recovered its state when Open returns. One
@@ -75,7 +76,7 @@ func Open(opt Options) (*Node, error) {
 	n.disc = newDiscovery(n.self, opt.Size, opt.Dir, NewUUID, opt.Rand, opt.Logf)
 	n.transport = peer.New(peer.Config{
 		Self: peer.Hello{Name: id.Name, Incarnation: id.Incarnation, Address: opt.Advertise}, Secret: opt.Secret, TLS: opt.TLS,
-		Serve: n.serve, ServeStream: n.serveStream, Exchange: n.exchange, Dial: opt.Dial, Now: opt.Now, Logf: opt.Logf,
+		Serve: n.serve, Take: n.take, ServeStream: n.serveStream, Exchange: n.exchange, Dial: opt.Dial, Now: opt.Now, Logf: opt.Logf,
 	})
 	if err := n.begin(); err != nil {
 		n.cancel()
@@ -148,7 +149,15 @@ func (n *Node) wake() {
 // SetHandlers says who serves what other nodes forward to this one: forwarded appends the answer, first byte included,
 // to dst; stream owns c until it returns. Before the call such requests are answered AnswerNotLeader.
 func (n *Node) SetHandlers(forwarded func(req, dst []byte) []byte, stream func(open []byte, c net.Conn)) {
-	n.hand.Store(&handlers{forwarded, stream})
+	n.hand.Store(&handlers{forwarded: forwarded, stream: stream})
+}
+
+// SetTake says who may take calls of other nodes without a goroutine of their own, as peer.Config.Take does, of all kinds.
+// Called after SetHandlers, if at all.
+func (n *Node) SetTake(take func(calls []Incoming)) {
+	h := *n.hand.Load()
+	h.take = take
+	n.hand.Store(&h)
 }
 
 // ServePeer serves a connection whose HTTP upgrade to fastpaca-peer was answered with 101. It owns c and returns

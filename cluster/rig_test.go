@@ -44,6 +44,7 @@ type rigNode struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, nodes: map[string]*rigNode{}}
+	t.TempDir() // the first call says when all of them are removed: after the nodes have stopped
 	t.Cleanup(func() {
 		for _, n := range r.nodes {
 			n.stop()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 
+	"fastpaca/cluster/peer"
 	"fastpaca/shard"
 )
 
@@ -22,6 +23,13 @@ func (n *Node) serve(_ uint64, kind uint8, req, dst []byte) []byte {
 		return n.serveMembers(req, dst)
 	}
 	return dst // of a newer version: an empty answer is none
+}
+
+// take offers the forwarded requests among calls to httpd (peer.Config.Take).
+func (n *Node) take(_ uint64, calls []peer.Incoming) {
+	if h := n.hand.Load(); h != nil && h.take != nil {
+		h.take(calls)
+	}
 }
 
 // serveHTTP has httpd answer a forwarded request.

@@ -16,6 +16,19 @@ func (n *Node) Do(group uint32, r *shard.Request) {
 	r.Result = shard.Result{Code: shard.CodeUnavailable}
 }
 
+// SubmitAll carries several requests through their groups' logs; see shard.Node.
+func (n *Node) SubmitAll(subs []shard.Submission) {
+	if s := n.Shard(); s != nil {
+		s.SubmitAll(subs)
+		return
+	}
+	for i := range subs {
+		r := subs[i].Request
+		r.Result = shard.Result{Code: shard.CodeUnavailable}
+		r.Done(r)
+	}
+}
+
 // Read fills v with a linearizable view of the context; see shard.Node.
 func (n *Node) Read(id []byte, v *shard.View) shard.Code {
 	if s := n.Shard(); s != nil {

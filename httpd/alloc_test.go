@@ -5,7 +5,10 @@ package httpd
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"fastpaca/cluster"
+	"fastpaca/cluster/peer"
 	"fastpaca/shard"
 
 	"github.com/stretchr/testify/require"
@@ -81,6 +84,51 @@ func (*loopRouter) Local(uint32) bool { return false }
 func (r *loopRouter) Forward(_ uint32, req, dst []byte, _ bool) ([]byte, shard.Code) {
 	r.answer = r.leader.ServeForwarded(req, r.answer[:0])
 	return append(dst, r.answer[1:]...), shard.CodeOK
+}
+
+// TestQuickForwardAllocatesNothing from the bytes of the request to those of the answer, without the network in between.
+func TestQuickForwardAllocatesNothing(t *testing.T) {
+	leader := New(Config{Store: &ackStore{memoryStore: newMemoryStore()}, Counter: testCounter(t)})
+	s := New(Config{Store: newMemoryStore(), Counter: testCounter(t), Router: &loopRouter{leader: leader}})
+	g := &rig{t: t}
+	from := &endless{request: []byte(g.request("POST", "/v1/contexts/c/messages", `{"message":`+textMessage(strings.Repeat("word ", 40))+`}`))}
+	c := &conn{Conn: from, l: &listener{s: s, period: time.Second}}
+	b := make([]byte, readBufferSize)
+	run := func() {
+		from.count = 10
+		c.quick.boundary = true
+		if n, err := c.Read(b); n != 0 || err == nil || from.count != 0 {
+			t.Fatal(n, err, from.count)
+		}
+	}
+	run()
+	require.Zero(t, testing.AllocsPerRun(100, run))
+}
+
+// TestTakingAllocatesNothing: forwarded appends that need no goroutine, two at a time, up to their answers.
+func TestTakingAllocatesNothing(t *testing.T) {
+	machines := newMemoryStore()
+	cfg := Config{Store: &ackStore{memoryStore: machines}, Counter: testCounter(t)}
+	cfg.Submit = submitTo(&cfg)
+	s := New(cfg)
+	answers := 0
+	caller := peer.CallerFunc(func(b []byte) {
+		if _, ok := cutCreated(b[1:]); ok {
+			answers++
+		}
+	})
+	frame, ok := appendForwarded(nil, requestCtx("POST", "/v1/contexts/c/messages", `{"message":`+textMessage(strings.Repeat("word ", 40))+`}`))
+	require.True(t, ok)
+	calls := make([]cluster.Incoming, 2)
+	run := func() {
+		for i := range calls {
+			calls[i] = cluster.Incoming{Kind: cluster.KindHTTP, Request: frame, Caller: caller}
+		}
+		s.TakeForwarded(calls)
+	}
+	run()
+	require.Equal(t, 2, answers)
+	require.Zero(t, testing.AllocsPerRun(1000, run))
 }
 
 // TestForwardingAllocatesNothing runs a request through both ends of a forward, without the network in between.

@@ -71,10 +71,16 @@ func (s *Server) forward(ctx *fasthttp.RequestCtx, w *work, group uint32) bool {
 	answer, code := s.router.Forward(group, f.request, f.answer[:0], again)
 	f.answer = answer
 	s.metrics.forward.count(code)
-	switch {
-	case code == shard.CodeNotLeader:
+	if code == shard.CodeNotLeader {
 		return false
-	case code == shard.CodeOK:
+	}
+	s.forwardedAnswer(ctx, answer, code, read)
+	return true
+}
+
+// forwardedAnswer makes the response of ctx what Router.Forward returned, read or write.
+func (s *Server) forwardedAnswer(ctx *fasthttp.RequestCtx, answer []byte, code shard.Code, read bool) {
+	if code == shard.CodeOK {
 		if err := takeAnswer(ctx, answer); err != nil {
 			s.log.Line(LevelError, "forward_answer").Str("error", err.Error()).Int("bytes", int64(len(answer))).
 				Send("the leader's answer cannot be read; nodes of very different versions run side by side")
@@ -87,7 +93,6 @@ func (s *Server) forward(ctx *fasthttp.RequestCtx, w *work, group uint32) bool {
 	if code != shard.CodeOK {
 		writeOutcome(ctx, code)
 	}
-	return true
 }
 
 // ServeForwarded answers a request that another node sent by Router.Forward: it appends cluster.AnswerDone and the

@@ -56,6 +56,9 @@ var (
 	}
 )
 
+// forwardPost is POST's place in forwardMethods.
+const forwardPost = 2
+
 // The ways in which a frame can be no request or no answer. An operator meets them, if ever, while nodes of
 // different versions run side by side.
 var (

@@ -118,7 +118,15 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 		return false
 	}
 	group := shard.Of(w.id)
-	if s.router != nil && !s.router.Local(group) || w.parser.parseAppend(body) != nil {
+	if s.router != nil && !s.router.Local(group) {
+		status, ok := c.forwardQuick(w, group, body)
+		if ok {
+			s.metrics.observe(w.route, status, c.l.elapsed()-began)
+			c.writeQuick()
+		}
+		return ok
+	}
+	if w.parser.parseAppend(body) != nil {
 		return false
 	}
 	r := shard.AcquireRequest()

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"fastpaca/cluster"
+	"fastpaca/cluster/peer"
 	"fastpaca/shard"
 )
 
@@ -30,9 +32,30 @@ func newTestCluster(t *testing.T, n int, change ...func(*Config)) *testCluster {
 		c.routes = append(c.routes, router)
 		c.nodes = append(c.nodes, newRig(t, append([]func(*Config){func(cfg *Config) {
 			cfg.Store, cfg.Router = &replicaStore{memoryStore: c.state, router: router}, router
+			cfg.Submit = submitTo(cfg)
 		}}, change...)...))
 	}
 	return c
+}
+
+// submitTo is a Config.Submit that blocks in cfg's Store.
+func submitTo(cfg *Config) func([]shard.Submission) {
+	return func(subs []shard.Submission) {
+		for _, x := range subs {
+			cfg.Store.Do(x.Group, x.Request)
+			x.Request.Done(x.Request)
+		}
+	}
+}
+
+// answerForwarded has s answer a forwarded request as cluster.Node does.
+func answerForwarded(s *Server, req []byte) (answer []byte) {
+	calls := []cluster.Incoming{{Kind: cluster.KindHTTP, Request: bytes.Clone(req), Caller: peer.CallerFunc(func(b []byte) { answer = bytes.Clone(b) })}}
+	s.TakeForwarded(calls)
+	if !calls[0].Taken {
+		return s.ServeForwarded(req, nil)
+	}
+	return answer
 }
 
 // replicaStore takes writes and reads where its node leads.
@@ -107,7 +130,7 @@ func (r *testRouter) Forward(_ uint32, req, dst []byte, again bool) ([]byte, sha
 		case -1:
 			return dst, shard.CodeUnavailable
 		}
-		answer := r.cluster.nodes[leader].s.ServeForwarded(req, nil)
+		answer := answerForwarded(r.cluster.nodes[leader].s, req)
 		if answer[0] == cluster.AnswerDone {
 			return append(dst, answer[1:]...), shard.CodeOK
 		}

@@ -80,6 +80,9 @@ type Config struct {
 
 	Logger *Logger // nil: no logs
 
+	// Submit is Store.Do of several requests without waiting: Done of each is called once, by any goroutine. It is what
+	// TakeForwarded needs; nil: that takes nothing.
+	Submit func(subs []shard.Submission)
 	// Router finds the leader of a shard in a cluster. nil: this node serves every shard.
 	Router Router
 	// Archive reads messages that this node does not have any more from the archive, as Store.AppendHistory does. nil: none.
@@ -107,11 +110,15 @@ type Server struct {
 	metrics *Metrics   // newMetrics(s)
 	log     *Logger    // nil-safe
 
-	work     sync.Pool   // *work
-	frames   sync.Pool   // *frames, of requests that are forwarded
-	contexts sync.Pool   // *fasthttp.RequestCtx, of requests that were forwarded to this node
-	leaving  atomic.Bool // set once, by Leave: not ready any more
-	draining atomic.Bool // set once, by Shutdown
+	work     sync.Pool    // *work
+	frames   sync.Pool    // *frames, of requests that are forwarded
+	contexts sync.Pool    // *fasthttp.RequestCtx, of requests that were forwarded to this node
+	takings  sync.Pool    // *taking
+	taken    atomic.Int64 // of them under way
+
+	submissions sync.Pool   // *submissions
+	leaving     atomic.Bool // set once, by Leave: not ready any more
+	draining    atomic.Bool // set once, by Shutdown
 
 	mu        sync.Mutex
 	listeners []*listener
@@ -146,6 +153,8 @@ func New(cfg Config) *Server {
 	s.work.New = func() any { return &work{parser: parser{counter: cfg.Counter}} }
 	s.frames.New = func() any { return &frames{} }
 	s.contexts.New = s.newForwardedContext
+	s.takings.New = s.newTaking
+	s.submissions.New = func() any { return &submissions{} }
 	s.metrics = newMetrics(s)
 	s.streams = newStreamSet(s)
 	s.fast = s.newFast()

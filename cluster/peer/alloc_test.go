@@ -41,6 +41,28 @@ func TestCallDoesNotAllocate(t *testing.T) {
 	require.Less(t, testing.AllocsPerRun(5000, round), 0.05, "what is left are ticks of the housekeeping")
 }
 
+// TestTakenCallDoesNotAllocate is the same for calls that are answered from where they were read.
+func TestTakenCallDoesNotAllocate(t *testing.T) {
+	a, _ := pair(t, func(_ *rig, c *Config) {
+		c.Take = func(_ uint64, calls []Incoming) {
+			for i := range calls {
+				calls[i].Taken = true
+				calls[i].Answer(calls[i].Request)
+			}
+		}
+	})
+	req, dst := make([]byte, 300), make([]byte, 0, 1024)
+	round := func() {
+		if _, err := a.tr.Call(2, 1, req, dst, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1000 {
+		round()
+	}
+	require.Less(t, testing.AllocsPerRun(5000, round), 0.05, "what is left are ticks of the housekeeping")
+}
+
 // TestSendDoesNotAllocate counts both ends of messages without entries; with entries the buffers that these keep are all there is.
 func TestSendDoesNotAllocate(t *testing.T) {
 	arrived := make(chan struct{}, 1)

@@ -64,6 +64,10 @@ type Config struct {
 	// Serve answers a Call of node from: it appends the answer to dst. req is valid during the call only. It may
 	// block; at most serveMax run at once. Left out, these three answer nothing.
 	Serve func(from uint64, kind uint8, req, dst []byte) []byte
+	// Take is offered the small calls (of up to takeMax bytes) that came together, on their connection's reader: those that it
+	// sets Taken of are answered through their Caller, by any goroutine, now or later; the others are Serve's. It must
+	// not block, and bounds itself what it has taken and not answered. Left out, all calls are Serve's.
+	Take func(from uint64, calls []Incoming)
 	// ServeStream runs a stream that node from opened with OpenStream. open and c are its own; c is closed when it returns.
 	ServeStream func(from uint64, open []byte, c net.Conn)
 	// Exchange answers an Ask of a node that proved the secret, and that may belong to no cluster or to another one.

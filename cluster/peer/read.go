@@ -32,6 +32,8 @@ type inbox struct {
 	buf    []byte
 	r, w   int
 	pinned bool
+
+	calls []Incoming // of the chunk being worked off, which Config.Take is to be offered
 }
 
 // room makes room for at least need bytes from r on (what the incomplete frame takes), growing by what has arrived and not by
@@ -73,6 +75,7 @@ func (s *session) read() error {
 			in.w += n
 			var ferr error
 			msgs, need, ferr = s.frames(&in, msgs)
+			s.offer(&in)
 			msgs = s.deliver(msgs)
 			if ferr != nil {
 				s.t.refused(s.conn, s.p.hello(), ReasonProtocol, ferr)
@@ -114,7 +117,7 @@ func (s *session) frame(in *inbox, kind byte, body []byte, msgs []raft.Message) 
 		}
 		return msgs, err
 	case kind == kindCall && !s.dialed && s.lane == laneData:
-		return msgs, s.serve(in, body)
+		return msgs, s.called(in, body)
 	case kind == kindAnswer && s.dialed && s.lane == laneData:
 		return msgs, s.answered(body)
 	}

@@ -83,28 +83,40 @@ func (p *pool) close() {
 	p.idle = nil
 }
 
-// serve gives a call to a worker, or refuses it.
-func (s *session) serve(in *inbox, body []byte) error {
+// called handles a call: what may be taken at once gathers until the chunk's end, the rest is a worker's.
+func (s *session) called(in *inbox, body []byte) error {
 	d := decoder{b: body}
 	id, kind := d.uvarint(), d.byte()
 	if d.bad {
 		return errAnswer
 	}
+	if s.t.cfg.Take == nil || len(d.b) > takeMax {
+		s.serve(in, id, kind, d.b)
+		return nil
+	}
+	in.calls = append(in.calls, Incoming{Caller: Caller{to: s, id: id}, Kind: kind, Request: d.b})
+	if len(in.calls) == takesMax {
+		s.offer(in)
+	}
+	return nil
+}
+
+// serve gives a call to a worker, or refuses it.
+func (s *session) serve(in *inbox, id uint64, kind uint8, req []byte) {
 	w := s.t.pool.worker()
 	if w == nil {
 		s.t.counters.serveOverloaded.Add(1)
 		s.answer(id, outcomeOverloaded, nil)
-		return nil
+		return
 	}
 	w.session, w.id, w.kind = s, id, kind
-	if len(d.b) <= keepRequest {
-		w.own = append(w.own[:0], d.b...)
+	if len(req) <= keepRequest {
+		w.own = append(w.own[:0], req...)
 		w.req = w.own
 	} else {
-		w.req, in.pinned = d.b, true
+		w.req, in.pinned = req, true
 	}
 	w.next <- true
-	return nil
 }
 
 func (w *worker) run() {

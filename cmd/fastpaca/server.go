@@ -103,13 +103,14 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	arch := startArchive(&cfg.archive, store, node.Shard, logEvents(say))
 	lag := newLagSampler(node)
 	srv := httpd.New(httpd.Config{
-		Store: node, Router: node, Peer: node.ServePeer,
+		Store: node, Submit: node.SubmitAll, Router: node, Peer: node.ServePeer,
 		Counter: counter.Counter, NodeName: dir.Identity.Name, Advertise: cfg.advertise, Version: version,
 		APIKey: cfg.apiKey, MaxBodyBytes: cfg.maxBodyBytes, StreamMax: cfg.streamMax, MaxConns: cfg.maxConns,
 		Logger: log, Metrics: func(w io.Writer) { writeMetrics(w, node, lag, arch) },
 		Archive: arch.reading(),
 	})
 	node.SetHandlers(srv.ServeForwarded, srv.ServeRemoteStream)
+	node.SetTake(srv.TakeForwarded)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(peer.SniffTLS(ln, acceptTLS)) }()
 	say(httpd.LevelInfo, "listening", "serving", "address", ln.Addr().String(), "advertise", cfg.advertise, "node", dir.Identity.Name,

@@ -1,0 +1,67 @@
+package shard
+
+// Submission is a request and the group that it is for.
+type Submission struct {
+	Group   uint32
+	Request *Request
+}
+
+// SubmitAll is Submit for several requests at once: a loop that sleeps is woken once for all of them, and not by the first
+// while the others are still to come. Requests for one group keep their order. subs is not kept.
+func (n *Node) SubmitAll(subs []Submission) {
+	if len(subs) == 1 {
+		n.Submit(subs[0].Group, subs[0].Request) // which may be alone on the node
+		return
+	}
+	for i := range subs {
+		r := subs[i].Request
+		r.then, r.group = r.Done, n.group(subs[i].Group)
+		code := CodeUnavailable
+		if r.group != nil {
+			code, _ = n.admit(len(r.Cmd), subs[i].Group == PlacementGroup || frees(r.Cmd))
+		}
+		if code != CodeOK {
+			r.Result.Code, r.group = code, nil
+		}
+	}
+	for _, l := range n.loops {
+		if l.box.requestAll(l, subs) {
+			l.box.signal()
+		}
+	}
+	// Last: Done takes a request back, and what loops took may be back already.
+	for i := range subs {
+		if r := subs[i].Request; r != nil {
+			r.Done(r)
+		}
+	}
+}
+
+// requestAll leaves l's requests among subs, and forgets them there: they are the loop's. Those that it does not take stay,
+// with the code to answer them with. first is as for request.
+func (b *mailbox) requestAll(l *loop, subs []Submission) (first bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first = b.in.empty()
+	for i := range subs {
+		r := subs[i].Request
+		if r == nil || r.group == nil || r.group.loop != l {
+			continue
+		}
+		code := CodeOK
+		switch {
+		case b.closed:
+			code = CodeShuttingDown
+		case len(b.in.requests) >= mailboxMax:
+			code = CodeOverloaded
+		}
+		if code != CodeOK {
+			l.node.inflight.Add(-int64(len(r.Cmd)))
+			r.Result.Code, r.group = code, nil
+			continue
+		}
+		b.in.requests = append(b.in.requests, r)
+		subs[i].Request = nil
+	}
+	return first && !b.in.empty()
+}
