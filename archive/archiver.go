@@ -80,7 +80,12 @@ type Archiver struct {
 	stats    stats
 	cursor   uint64               // Backlog.Order of the last context of the last batch: the next one begins behind it
 	stuck    map[string]time.Time // contexts that are left out, until when
+	todo     []candidate          // what the last scan found and no batch has had yet
+	left     bool                 // it found more than todo has room for, or a batch was given up in part
 	fullScan time.Time            // when the last one was
+
+	scannedAt time.Time     // when the last scan for todo ended
+	scanTook  time.Duration // and how long it took
 
 	failing  time.Time // since when, zero: it works
 	loggedAt time.Time
@@ -145,7 +150,8 @@ func (a *Archiver) Run(ctx context.Context) {
 				return
 			case <-a.cfg.After(wait):
 			}
-			if err != nil || a.cfg.Source.Waiting() >= a.cfg.BatchRows || !a.cfg.Now().Before(next) {
+			now := a.cfg.Now()
+			if err != nil || !now.Before(next) || a.cfg.Source.Waiting() >= a.cfg.BatchRows && a.scanDue(now) {
 				break
 			}
 		}
@@ -188,7 +194,12 @@ func (a *Archiver) Flush(ctx context.Context) (more bool, err error) {
 	if len(b.runs) == 0 {
 		return false, nil
 	}
-	defer func() { a.stats.flushed(a.cfg.Now().Sub(start), err) }()
+	defer func() {
+		if err != nil {
+			a.todo = nil // what is in it may have been done by somebody else until it works again
+		}
+		a.stats.flushed(a.cfg.Now().Sub(start), err)
+	}()
 	for {
 		a.stats.attempted.Add(uint64(len(b.rows)))
 		inserted, err := a.put(ctx, append(b.sent[:0], b.rows...))
@@ -200,6 +211,7 @@ func (a *Archiver) Flush(ctx context.Context) (more bool, err error) {
 		if !ok && errors.Is(err, ErrRefused) {
 			if len(b.runs) > 1 { // one of them, but which? The others have their turn again soon.
 				b.halve()
+				a.left = true
 				continue
 			}
 			id, ok = b.runs[0].id, true
@@ -264,7 +276,9 @@ func (a *Archiver) acknowledge(ctx context.Context, runs []run) error {
 			for r := range next {
 				trimmed, err := a.cfg.Source.Ack(ctx, r.id, r.last)
 				a.stats.trimmed.Add(trimmed)
-				if err != nil {
+				if err == nil {
+					a.stats.acked(&r)
+				} else {
 					a.stats.ackFailures.Add(1)
 					mu.Lock()
 					if first == nil {

@@ -536,7 +536,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		"fastpaca_archive_attempted_total 300\n", "fastpaca_archive_inserted_total 300\n", "fastpaca_archive_trimmed_total 300\n",
-		fmt.Sprintf("fastpaca_archive_pending_rows %d\n", 250*251/2-200), "fastpaca_archive_flush_duration_ms_count 3\n",
+		fmt.Sprintf("fastpaca_archive_pending_rows %d\n", 250*251/2-300), "fastpaca_archive_flush_duration_ms_count 3\n",
 		`fastpaca_archive_lag{context_id="q\"u\\o"} 250` + "\n", `fastpaca_archive_lag{context_id="c248"} 249` + "\n",
 		fmt.Sprintf("fastpaca_archive_tail_size{context_id=\"/rest\"} %d\n", rest),
 		fmt.Sprintf("fastpaca_archive_llm_token_count{context_id=\"/rest\"} %d\n", rest*10),

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,15 +48,31 @@ func BenchmarkArchiver(b *testing.B) {
 
 		a := archive.New(archive.Config{Store: store, Source: archive.NewShardSource(n, 1000, func(string, ...any) {}),
 			Logf: func(event string, kv ...any) { b.Log(event, kv) }})
-		begin := time.Now()
+		conn, err := pgx.Connect(ctx, servers.pg.URL(db))
+		if err != nil {
+			b.Fatal(err)
+		}
+		servers.pg.Exec(b, db, "CREATE TABLE bare (LIKE messages INCLUDING ALL)")
+		var all []archive.Row
+		for i := range contexts {
+			all = append(all, want[fmt.Sprintf("context-%06d", i)]...)
+		}
+		// In turns, so that what else goes on on the machine hits both alike.
+		var ours, bare time.Duration
+		copied := 0
 		for more := true; more; {
+			begin := time.Now()
 			if more, err = a.Flush(ctx); err != nil {
 				b.Fatal(err)
 			}
+			ours += time.Since(begin)
+			upTo := min(copied+5000, len(all))
+			if !more {
+				upTo = len(all)
+			}
+			bare += bareCopy(b, conn, all[copied:upTo])
+			copied = upTo
 		}
-		ours := time.Since(begin)
-
-		var all []archive.Row
 		for i := range contexts {
 			id := fmt.Sprintf("context-%06d", i)
 			got, err := conformance.ReadAll(ctx, store, id, 1, perContext+1, archive.Page{Rows: perContext + 1, Bytes: 1 << 30})
@@ -63,33 +80,10 @@ func BenchmarkArchiver(b *testing.B) {
 				b.Fatal(err)
 			}
 			conformance.Equal(b, got, want[id])
-			all = append(all, got...)
 		}
 		var count int
-		conn, err := pgx.Connect(ctx, servers.pg.URL(db))
-		if err != nil {
-			b.Fatal(err)
-		}
 		if err := conn.QueryRow(ctx, "SELECT count(*) FROM messages").Scan(&count); err != nil || count != contexts*perContext {
 			b.Fatal(count, err)
-		}
-		servers.pg.Exec(b, db, "CREATE TABLE bare (LIKE messages INCLUDING ALL)")
-		columns := []string{"context_id", "seq", "role", "parts", "metadata", "token_count", "inserted_at", "message"}
-		var bare time.Duration
-		for from := 0; from < len(all); from += 5000 {
-			var values [][]any
-			for _, r := range all[from:min(from+5000, len(all))] {
-				c, err := archive.ColumnsOf(r.Message)
-				if err != nil {
-					b.Fatal(err)
-				}
-				values = append(values, []any{r.Context, int64(r.Seq), "user", c.Parts, c.Metadata, int32(r.Tokens), time.UnixMilli(r.InsertedMs), r.Message})
-			}
-			begin := time.Now()
-			if _, err := conn.CopyFrom(ctx, pgx.Identifier{"bare"}, columns, pgx.CopyFromRows(values)); err != nil {
-				b.Fatal(err)
-			}
-			bare += time.Since(begin)
 		}
 		conn.Close(ctx)
 		store.Close()
@@ -102,9 +96,90 @@ func BenchmarkArchiver(b *testing.B) {
 	}
 }
 
+// bareCopy copies rows as a program would that has nothing else to do, and returns how long the copying took.
+func bareCopy(b *testing.B, conn *pgx.Conn, rows []archive.Row) time.Duration {
+	columns := []string{"context_id", "seq", "role", "parts", "metadata", "token_count", "inserted_at", "message"}
+	values := make([][]any, 0, len(rows))
+	for _, r := range rows {
+		c, err := archive.ColumnsOf(r.Message)
+		if err != nil {
+			b.Fatal(err)
+		}
+		values = append(values, []any{r.Context, int64(r.Seq), "user", c.Parts, c.Metadata, int32(r.Tokens), time.UnixMilli(r.InsertedMs), r.Message})
+	}
+	begin := time.Now()
+	if _, err := conn.CopyFrom(context.Background(), pgx.Identifier{"bare"}, columns, pgx.CopyFromRows(values)); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(begin)
+}
+
+// processorTime is what this process has used so far.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkScan: what it costs to find out what there is to archive, for each context of the shards that have changed.
+func BenchmarkScan(b *testing.B) {
+	const contexts = 100_000
+	n, err := shard.Open(shard.Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for ok, _ := n.Ready(); !ok; ok, _ = n.Ready() {
+		time.Sleep(time.Millisecond)
+	}
+	fill(b, n, contexts, 1)
+	for b.Loop() {
+		src := archive.NewShardSource(n, 1000, func(string, ...any) {}) // one that has seen nothing yet
+		found := 0
+		begin := processorTime()
+		src.Scan(false, func(*archive.Backlog) { found++ })
+		b.ReportMetric(float64(processorTime()-begin)/contexts, "cpu-ns/context")
+		if found != contexts {
+			b.Fatal(found)
+		}
+	}
+	if err := n.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkAck: what it costs to say that a context is archived: a command in the log for each, 64 at a time.
+func BenchmarkAck(b *testing.B) {
+	const contexts = 20_000
+	n, err := shard.Open(shard.Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for ok, _ := n.Ready(); !ok; ok, _ = n.Ready() {
+		time.Sleep(time.Millisecond)
+	}
+	fill(b, n, contexts, 1)
+	a := archive.New(archive.Config{Store: nowhere{}, Source: archive.NewShardSource(n, 1000, func(string, ...any) {})})
+	begin, cpu := time.Now(), processorTime()
+	for more := true; more; {
+		if more, err = a.Flush(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(processorTime()-cpu)/contexts, "cpu-ns/context")
+	b.ReportMetric(float64(time.Since(begin))/contexts, "ns/context")
+	if err := n.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// nowhere is a Store that takes everything and keeps nothing.
+type nowhere struct{ archive.Store }
+
+func (nowhere) Put(_ context.Context, rows []archive.Row) (int, error) { return len(rows), nil }
+
 // fill appends to a node, in batches of a few messages, and returns the rows that must come out.
 func fill(b *testing.B, n *shard.Node, contexts, perContext int) map[string][]archive.Row {
-	const batch = 20
+	batch := min(20, perContext)
 	var mu sync.Mutex
 	want := map[string][]archive.Row{}
 	var wg sync.WaitGroup

@@ -15,6 +15,8 @@ type run struct {
 	id   string
 	last uint64
 	rows int
+	// whole: when the context was looked at, it had no more.
+	whole bool
 }
 
 // drop takes a context out of the batch, and says whether it was in it.
@@ -49,9 +51,32 @@ type candidate struct {
 	last     uint64
 }
 
+// scanBatches is for how many batches one scan finds candidates at most. A scan looks at every context of the shards that have
+// changed, whether it has something to store or not; behind a backlog its cost is shared by as many batches. With the default
+// batch, 80,000 candidates are 5 MB.
+const scanBatches = 16
+
+// scanShare bounds what scans cost: the next one comes no sooner than this many times as long as the last one took, so that a node
+// with a million busy contexts spends a twentieth of a core on them, and flushes somewhat more rows at a time.
+const scanShare = 20
+
+// scanDue says whether it is time for another scan because rows have come; after Config.Interval it always is.
+func (a *Archiver) scanDue(now time.Time) bool { return now.Sub(a.scannedAt) >= scanShare*a.scanTook }
+
+// candidates are the rest of the last scan, while it is fresh, or those of a new one.
+func (a *Archiver) candidates(now time.Time) []candidate {
+	if len(a.todo) == 0 || now.Sub(a.scannedAt) > a.cfg.Interval {
+		a.todo, a.left = a.scan(now)
+		a.scannedAt = a.cfg.Now()
+		a.scanTook = a.scannedAt.Sub(now)
+	}
+	return a.todo
+}
+
 // scan asks the Source what there is to do: the contexts with something to store, in their order, beginning behind the
-// last one of the batch before, no more than a batch can have rows from.
-func (a *Archiver) scan(now time.Time) []candidate {
+// last one of the batch before, no more than scanBatches batches can have rows from.
+// cut: there are more.
+func (a *Archiver) scan(now time.Time) (found []candidate, cut bool) {
 	var (
 		behind, before []candidate // the cursor
 		rows, contexts uint64
@@ -82,12 +107,14 @@ func (a *Archiver) scan(now time.Time) []candidate {
 		if b.Order > a.cursor {
 			list = &behind
 		}
-		if len(*list) < a.cfg.BatchRows {
+		if len(*list) < scanBatches*a.cfg.BatchRows {
 			*list = append(*list, candidate{id: b.Context, order: b.Order, archived: b.Archived, last: b.Last})
+		} else {
+			cut = true
 		}
 	})
 	a.stats.scanned(rows, contexts, len(a.stuck), tops)
-	return append(behind, before...)
+	return append(behind, before...), cut
 }
 
 // gather fills a batch: of each candidate all that it has, as far as there is room. So every context gets its turn, a
@@ -95,13 +122,15 @@ func (a *Archiver) scan(now time.Time) []candidate {
 // with, and one that never ends does not keep the others waiting for more than its batch.
 func (a *Archiver) gather(now time.Time) *batch {
 	out := &batch{}
-	size := 0
-	for _, c := range a.scan(now) {
+	size, used := 0, 0
+	todo := a.candidates(now)
+	var again []candidate // had no room for all of their rows
+	for _, c := range todo {
 		room := Page{Rows: a.cfg.BatchRows - len(out.rows), Bytes: a.cfg.BatchBytes - size}
 		if room.Rows <= 0 || room.Bytes <= 0 {
-			out.full = true
 			break
 		}
+		used++
 		at := len(out.rows)
 		out.rows = a.cfg.Source.Read(c.id, c.archived+1, room, out.rows)
 		got := out.rows[at:]
@@ -121,13 +150,20 @@ func (a *Archiver) gather(now time.Time) *batch {
 			taken++
 		}
 		if taken == 0 {
-			out.rows, out.full = out.rows[:at], true
+			used--
+			out.rows = out.rows[:at]
 			break
 		}
-		out.full = out.full || c.archived+uint64(taken) < c.last
+		last := c.archived + uint64(taken)
+		if last < c.last {
+			c.archived = last
+			again = append(again, c)
+		}
 		out.rows = out.rows[:at+taken]
-		out.runs = append(out.runs, run{id: c.id, last: c.archived + uint64(taken), rows: taken})
+		out.runs = append(out.runs, run{id: c.id, last: last, rows: taken, whole: last >= c.last})
 		a.cursor = c.order
 	}
+	a.todo = append(todo[used:], again...)
+	out.full = len(a.todo) > 0 || a.left
 	return out
 }

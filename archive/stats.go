@@ -20,7 +20,8 @@ var flushBounds = [...]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5
 // stats is written by the archiver and read by whoever shows the metrics.
 type stats struct {
 	attempted, inserted, trimmed, ackFailures atomic.Uint64
-	pendingRows, pendingContexts, stuck       atomic.Uint64
+	pendingRows, pendingContexts              atomic.Int64 // as of the last scan, less what was acknowledged since
+	stuck                                     atomic.Uint64
 
 	mu       sync.Mutex
 	buckets  [len(flushBounds) + 1]uint64
@@ -47,14 +48,22 @@ func (s *stats) flushed(took time.Duration, err error) {
 }
 
 func (s *stats) scanned(rows, contexts uint64, stuck int, t *tops) {
-	s.pendingRows.Store(rows)
-	s.pendingContexts.Store(contexts)
+	s.pendingRows.Store(int64(rows))
+	s.pendingContexts.Store(int64(contexts))
 	s.stuck.Store(uint64(stuck))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lag = t.lag
 	if t.tail != nil {
 		s.tail, s.tokens = t.tail, t.tokens
+	}
+}
+
+// acked: the rows of a run wait no longer.
+func (s *stats) acked(r *run) {
+	s.pendingRows.Add(-int64(r.rows))
+	if r.whole {
+		s.pendingContexts.Add(-1)
 	}
 }
 
@@ -70,8 +79,8 @@ func (a *Archiver) WriteMetrics(w MetricsWriter) {
 	s := &a.stats
 	w.Gauge("fastpaca_archive_pending_rows",
 		"Messages of shards that this node leads that are not in the archive, as of the last scan.",
-		float64(s.pendingRows.Load()))
-	w.Gauge("fastpaca_archive_pending_contexts", "Contexts that have such messages.", float64(s.pendingContexts.Load()))
+		float64(max(s.pendingRows.Load(), 0))) // another leader may have been faster than this one
+	w.Gauge("fastpaca_archive_pending_contexts", "Contexts that have such messages.", float64(max(s.pendingContexts.Load(), 0)))
 	w.Gauge("fastpaca_archive_stuck_contexts",
 		"Contexts that the archive refuses; the log says why (archive_context_stuck).", float64(s.stuck.Load()))
 	w.Counter("fastpaca_archive_attempted_total", "Rows sent to the archive.", s.attempted.Load())

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fastpaca/cluster/place"
+	"fastpaca/shard"
 )
 
 // coordinate runs the slow loop until Close.
@@ -46,6 +47,9 @@ func (c *coordinator) tick(now time.Time) {
 	}
 	c.moveIn(pm)
 	c.moveOut(now, pm)
+	if err := c.m.store.KeepHealed(); err != nil && !errors.Is(err, shard.ErrClosed) {
+		c.n.opt.Logf("forget_failed", "error", err.Error())
+	}
 	if now.Sub(c.started) >= c.n.opt.pace.settleIn && place.Coordinator(pm, live) == c.m.id {
 		c.plan(now, pm, live)
 	}

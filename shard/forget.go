@@ -26,8 +26,8 @@ var ErrBusy = errors.New("shard: the group is busy")
 //     start again from nothing, and as a majority of the founding membership begin a second history. And up to that
 //     index this node has acknowledged what it is about to forget: made a member anew, it gets the log from the
 //     beginning, with old memberships in which it voted, and would give its vote to anybody. So it is what raft calls
-//     damaged, and neither votes nor campaigns before it has that much of the log again. A crash leaves all the rest as
-//     it is; Forget is called again.
+//     damaged, and neither votes nor campaigns before it has that much of the log again, or an entry of a later term
+//     than it knew (KeepHealed). A crash leaves all the rest as it is; Forget is called again.
 //  2. The log is told. When that is durable, memory begins anew. A crash leaves the snapshot of a log that is empty;
 //     the start takes it for this node's state, which it once was, and Forget is called again.
 //  3. The snapshot files go. (Before the log is told, it would have been cut for the sake of a file that is missing.)
@@ -54,6 +54,7 @@ func (n *Node) Forget(id uint32) error {
 	if err == nil {
 		err = g.loop.call(func() {
 			g.leftTo = last
+			g.marked.Store(last > 0)
 			g.dropLog(gone)
 		})
 	}
@@ -119,8 +120,34 @@ func (g *group) beginAnew() {
 	g.publishRole()
 }
 
-// markLeft is step 1. What the mark says is in its name, so that there is no file to be torn. Marks of before say less
-// and stay.
+// KeepHealed makes it durable that groups which this node had forgotten have made up for it: what raft calls healed stays so after
+// a restart. (The log may be shorter than what the mark names: of that, the end may never have been committed. Replicas
+// that were all healed like this and then started at the same time would otherwise wait for one another for ever.) It costs
+// next to nothing where there is nothing to do. Not beside Forget.
+//
+// A mark that says only that the group was left takes the place of the others. A crash in between leaves both, and the
+// greater counts: the group is damaged again, and heals as before.
+func (n *Node) KeepHealed() error {
+	for _, g := range n.groups {
+		if g == nil || !g.marked.Load() {
+			continue
+		}
+		healed := false
+		err := g.loop.call(func() { healed = !g.stopped && g.member.Load() && !g.raft.Status().Damaged })
+		if err == nil && healed {
+			if err = n.markLeft(g.id, 0); err == nil {
+				err = g.loop.call(func() { g.leftTo = 0; g.marked.Store(false) })
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markLeft is step 1. What the mark says is in its name, so that there is no file to be torn. Other marks of the group go when it is
+// durable: it says all that they say which still counts.
 func (n *Node) markLeft(id uint32, last uint64) error {
 	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
 	f, err := disk.Create(filepath.Join(dir, leftName(id, last)))
@@ -133,9 +160,17 @@ func (n *Node) markLeft(id uint32, last uint64) error {
 			return err
 		}
 	}
-	err = disk.SyncDir(dir)
-	n.fatalSync(err, err)
-	return err
+	if err = disk.SyncDir(dir); err != nil {
+		n.fatalSync(err, err)
+		return err
+	}
+	names, err := disk.List(dir)
+	for _, name := range names {
+		if of, to, ok := parseLeftName(name); err == nil && ok && of == id && to != last {
+			err = disk.Remove(filepath.Join(dir, name))
+		}
+	}
+	return errors.Join(err, disk.SyncDir(dir))
 }
 
 func leftName(id uint32, last uint64) string {

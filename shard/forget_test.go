@@ -88,6 +88,73 @@ func TestForget(t *testing.T) {
 	require.True(t, c.damaged(1, group))
 }
 
+// TestHealedStaysHealed: a group had been forgotten with a log that was longer than what was ever committed of it. All its
+// replicas heal, one after the other, by what a later leader gives them, and then start at the same time.
+func TestHealedStaysHealed(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		t.Run(fmt.Sprint("kept ", keep), func(t *testing.T) {
+			c := newTestCluster(t, 3, func(_ uint64, o *Options) { o.SnapshotBytes = 512 })
+			c.put("x")
+			group := Of([]byte("x"))
+			var st MemberStatus
+			for _, id := range c.ids { // each has a snapshot: of a group that was left, what it was founded with does not count
+				for st.Snapshot = 0; st.Snapshot == 0; c.node(id).Member(group, &st) {
+					c.mustAppend("x", strings.Repeat("s", 200))
+				}
+			}
+			marks := func(id uint64) (out []string) {
+				names, err := c.disks[id].List(snapDir("/data"))
+				require.NoError(t, err)
+				for _, name := range names {
+					if of, _, ok := parseLeftName(name); ok && of == group {
+						out = append(out, name)
+					}
+				}
+				return out
+			}
+			// Of a replica that has the log a mark is a lie, and a harmless one.
+			for _, id := range c.ids {
+				c.stop(id)
+				for _, last := range []uint64{3, 1 << 20} {
+					f, err := c.disks[id].Create(snapDir("/data") + "/" + leftName(group, last))
+					require.NoError(t, err)
+					require.NoError(t, f.Close())
+				}
+				require.NoError(t, c.disks[id].SyncDir(snapDir("/data")))
+				c.start(id)
+				require.True(t, c.damaged(id, group))
+				require.Eventually(t, func() bool { // until there is a leader of a later term
+					lead := c.leader(group)
+					_ = c.node(lead).Transfer(group, 1+2+3-lead-id)
+					c.append("x", "y")
+					return !c.damaged(id, group)
+				}, time.Minute, 20*time.Millisecond)
+				if !keep {
+					continue
+				}
+				require.Len(t, marks(id), 2)
+				require.NoError(t, c.node(id).KeepHealed())
+				require.Equal(t, []string{leftName(group, 0)}, marks(id))
+			}
+			rng := rand.New(rand.NewPCG(1, 9))
+			for _, id := range c.ids {
+				c.kill(id, rng, 0)
+			}
+			for _, id := range c.ids {
+				c.start(id)
+			}
+			if !keep { // what KeepHealed is there for
+				for _, id := range c.ids {
+					require.True(t, c.damaged(id, group))
+				}
+				return
+			}
+			c.mustAppend("x", "works")
+			c.converge(group)
+		})
+	}
+}
+
 // damaged asks whether the node neither votes nor campaigns in a group. Found by jepsen/sim, seed 2007: a founder that
 // forgot the group and became a learner of it again campaigned with the beginning of the log, in which it was a voter, and
 // the others that had forgotten it voted for it.

@@ -31,7 +31,7 @@ type group struct {
 	retireAt   int64 // tick at which to stop leading for good, the disk hanging; 0: it does not
 	heardAt    int64 // tick at which a leader was heard of; 0: never
 	oldApplied uint64
-	leftTo     uint64 // end of the log when this node forgot the group, 0 if it never did
+	leftTo     uint64 // end of the log when this node forgot the group, 0 if it never did, or has made up for it (KeepHealed)
 
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began
@@ -50,6 +50,7 @@ type group struct {
 	serving     atomic.Bool
 	leads       atomic.Bool
 	member      atomic.Bool // of the newest membership
+	marked      atomic.Bool // leftTo > 0
 	leaderNow   atomic.Uint64
 	appliedNow  atomic.Uint64
 	termNow     atomic.Uint64

@@ -434,6 +434,7 @@ func (n *Node) addGroup(r *recovered) error {
 		id: r.id, loop: l, raft: rg, place: r.place, leftTo: r.leftTo,
 		applied: r.applied, appliedTerm: r.appliedTerm, logBytes: r.logBytes, oldApplied: r.applied,
 	}
+	g.marked.Store(g.leftTo > 0)
 	g.snap.state = r.snapBytes
 	g.snap.index, g.snap.term, g.snap.covered = r.snapIndex, r.snapTerm, r.cut
 	if r.machine != nil {

@@ -2,11 +2,13 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -85,6 +87,36 @@ func TestNewObjectUnderOldTag(t *testing.T) {
 			t.Errorf("%s: %d rows, %v", id, len(got), err)
 		}
 	}
+}
+
+// TestHangingServer: a server that takes requests and answers none costs a call its timeout and no more, and the Store works
+// on when it is back.
+func TestHangingServer(t *testing.T) {
+	_, cfg := migrated(t)
+	gate := testserver.NewGate(t, server.Addr())
+	behind := cfg
+	behind.Endpoint, behind.Timeout = "http://"+gate.Addr(), 200*time.Millisecond
+	s := open(t, behind)
+	back := make(chan struct{})
+	defer sync.OnceFunc(func() { close(back) })()
+	gate.Set(func(http.ResponseWriter, *http.Request, func()) bool {
+		<-back
+		panic(http.ErrAbortHandler)
+	})
+	rows := rowsOf([]string{"a"}, 1)
+	if _, err := s.Put(context.Background(), rows); !errors.Is(err, archive.ErrUnavailable) {
+		t.Errorf("Put: %v", err)
+	}
+	if _, err := conformance.ReadAll(context.Background(), s, "a", 1, 9, whole); !errors.Is(err, archive.ErrUnavailable) {
+		t.Errorf("Read: %v", err)
+	}
+	gate.Set(nil)
+	conformance.Put(t, s, rows)
+	got, err := conformance.ReadAll(context.Background(), open(t, cfg), "a", 1, 9, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conformance.Equal(t, got, rows)
 }
 
 // TestContention: many nodes at one partition, all the time. Each gets on, none is told that it cannot.

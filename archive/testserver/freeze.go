@@ -51,6 +51,7 @@ func (p *Postgres) Freeze(t testing.TB) (thaw func()) {
 		_ = in.Close()
 		_ = cmd.Wait()
 	})
+	p.thaw = thaw // before anybody waits for their end
 	t.Cleanup(thaw)
 	var word string
 	if _, err := fmt.Fscan(out, &word); err != nil {

@@ -27,6 +27,7 @@ type Postgres struct {
 	port int
 	cred *syscall.Credential
 	proc *process
+	thaw func() // ends a Freeze; nil: there was none
 	n    atomic.Int64
 }
 
@@ -120,7 +121,12 @@ func (p *Postgres) Start() error {
 }
 
 // Kill ends the server as a crash does: nothing is flushed, transactions under way are lost.
-func (p *Postgres) Kill() { p.proc.stop(syscall.SIGQUIT) }
+func (p *Postgres) Kill() {
+	if p.thaw != nil {
+		p.thaw()
+	}
+	p.proc.stop(syscall.SIGQUIT)
+}
 
 // Stop ends the server and removes its data.
 func (p *Postgres) Stop() {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,6 +116,8 @@ func startOutageServer(t *testing.T, pg *testserver.Postgres) *archivingServer {
 	s := &archivingServer{t: t, base: "http://" + addr, log: &lockedBuffer{}}
 	cmd := exec.Command(bin, "server", "--listen", addr, "--raft-data-dir", dir)
 	cmd.Stdout, cmd.Stderr, cmd.Env = s.log, s.log, os.Environ()
+	runtime.LockOSThread() // which the kernel takes for the parent: for as long as the test lasts
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
