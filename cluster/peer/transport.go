@@ -61,6 +61,7 @@ func (cfg *Config) defaults() {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Now = steady(cfg.Now)
 	if cfg.Entropy == nil {
 		cfg.Entropy = rand.Reader
 	}
@@ -82,6 +83,14 @@ func (cfg *Config) defaults() {
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = DefaultMaxStreams
 	}
+}
+
+// steady is now without the jumps of the wall clock: the time at which it was made, and what the monotonic clock says has gone by
+// since. Deadlines and silences are kept as UnixNano of it, which of a plain time.Now somebody can turn: back by an hour, and no call would
+// end for an hour.
+func steady(now func() time.Time) func() time.Time {
+	began := now()
+	return func() time.Time { return began.Add(now().Sub(began)) }
 }
 
 // New makes a transport that answers and makes exchanges only, until Start.
