@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -32,9 +31,9 @@ func openNode(opt cluster.Options) (*cluster.Node, error) {
 		opt.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
 	}
 	var opened atomic.Pointer[cluster.Node]
-	m.State = func(w io.Writer) {
+	m.State = func(w io.Writer, ids []string) {
 		if n := opened.Load(); n != nil && n.Shard() != nil {
-			writeState(w, n.Shard())
+			writeState(w, n.Shard(), ids)
 		}
 	}
 	if err := m.Serve(socket); err != nil {
@@ -48,9 +47,15 @@ func openNode(opt cluster.Options) (*cluster.Node, error) {
 }
 
 // writeState writes a line for each shard that this node has a replica of: its number, the index that is applied, whether the
-// replica has stopped, and a hash of all contexts (configuration, window, and every message that no archive has). A shard that
-// changes meanwhile is left out.
-func writeState(w io.Writer, n *shard.Node) {
+// replica has stopped, and a hash of those contexts of ids that are in it (configuration, window, and every message that no archive
+// has). A shard that changes meanwhile is left out.
+func writeState(w io.Writer, n *shard.Node, ids []string) {
+	slices.Sort(ids)
+	in := map[uint32][]string{}
+	for _, id := range ids {
+		group := shard.Of([]byte(id))
+		in[group] = append(in[group], id)
+	}
 	type replica struct {
 		group   uint32
 		applied uint64
@@ -65,35 +70,34 @@ func writeState(w io.Writer, n *shard.Node) {
 	out := bufio.NewWriter(w)
 	defer out.Flush()
 	for _, r := range replicas {
-		hash := hashShard(n, r.group)
+		sum := fnv.New64a()
+		for _, id := range in[r.group] {
+			_, _ = sum.Write(appendReplica([]byte(id), n, id)) // never fails
+		}
 		if n.Applied(r.group) == r.applied {
-			fmt.Fprintf(out, "%d %d %t %016x\n", r.group, r.applied, r.stopped, hash)
+			fmt.Fprintf(out, "%d %d %t %016x\n", r.group, r.applied, r.stopped, sum.Sum64())
 		}
 	}
 }
 
-func hashShard(n *shard.Node, group uint32) uint64 {
-	var all []*shard.Context
-	n.EachContext(group, func(_ int, c *shard.Context) { all = append(all, c) })
-	slices.SortFunc(all, func(a, b *shard.Context) int { return cmp.Compare(a.ID(), b.ID()) })
-	var v shard.View
-	var buf []byte
-	sum := fnv.New64a()
-	for _, c := range all {
-		c.View(&v)
-		buf = v.AppendWindow(v.AppendContext(buf[:0]), 0)
-		for from := v.Archived + 1; from < v.First; {
-			at := from
-			var err error
-			if buf, from, err = n.AppendHistory(buf, []byte(c.ID()), from, v.First-1, 1<<20); err != nil || from == at {
-				buf = fmt.Appendf(buf, "message %d is not here: %v", at, err)
-				break
-			}
-		}
-		if from := max(v.First, v.Archived+1); from <= v.Last {
-			buf = v.AppendMessages(buf, from, v.Last)
-		}
-		_, _ = sum.Write(buf) // never fails
+// appendReplica appends what this node's replica holds of a context.
+func appendReplica(dst []byte, n *shard.Node, id string) []byte {
+	c, code := n.Replica([]byte(id))
+	if code != shard.CodeOK {
+		return fmt.Append(dst, code)
 	}
-	return sum.Sum64()
+	var v shard.View
+	c.View(&v)
+	dst = v.AppendWindow(v.AppendContext(dst), 0)
+	for from := v.Archived + 1; from < v.First; {
+		at := from
+		var err error
+		if dst, from, err = n.AppendHistory(dst, []byte(id), from, v.First-1, 1<<20); err != nil || from == at {
+			return fmt.Appendf(dst, "message %d is not here: %v", at, err)
+		}
+	}
+	if from := max(v.First, v.Archived+1); from <= v.Last {
+		dst = v.AppendMessages(dst, from, v.Last)
+	}
+	return dst
 }

@@ -34,12 +34,12 @@ const (
 //	heal                the disk is sound again
 //	power 42            power is lost, by the dice of that seed: the process ends
 //	clock -5m 10ms      the clock is turned by that, and gains so much a second
-//	state               what Machine.State prints
+//	state               what Machine.State says of the contexts whose ids follow, a line each, up to an empty line
 type Machine struct {
 	Disk  *Disk
 	Clock Clock
-	// State writes what replicas hold, for comparison; set before Serve.
-	State func(w io.Writer)
+	// State writes what replicas hold of the contexts with these ids, for comparison; set before Serve.
+	State func(w io.Writer, ids []string)
 }
 
 // NewMachine returns a machine that nothing is wrong with.
@@ -68,16 +68,16 @@ func (m *Machine) Serve(path string) error {
 
 func (m *Machine) obey(c net.Conn) {
 	defer c.Close()
-	line, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
+	lines := bufio.NewScanner(c)
+	if !lines.Scan() {
 		return
 	}
-	if err := m.do(strings.Fields(line), c); err != nil {
+	if err := m.do(strings.Fields(lines.Text()), lines, c); err != nil {
 		fmt.Fprintln(c, err)
 	}
 }
 
-func (m *Machine) do(words []string, w io.Writer) error {
+func (m *Machine) do(words []string, more *bufio.Scanner, w io.Writer) error {
 	if len(words) == 0 {
 		return errors.New("no command")
 	}
@@ -114,7 +114,11 @@ func (m *Machine) do(words []string, w io.Writer) error {
 		if m.State == nil {
 			return errors.New("there is no state yet")
 		}
-		m.State(w)
+		var ids []string
+		for more.Scan() && more.Text() != "" {
+			ids = append(ids, more.Text())
+		}
+		m.State(w, ids)
 		return nil
 	default:
 		return fmt.Errorf("unknown command %q", words[0])

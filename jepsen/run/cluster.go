@@ -131,9 +131,9 @@ func newCluster(p *place, bin, dir string, env []string) (*cluster, error) {
 		n.env = []string{
 			"FASTPACA_LISTEN=" + at.String(), "FASTPACA_ADVERTISE=" + seeds[i], "FASTPACA_RAFT_DATA_DIR=" + n.dir, "FASTPACA_NODE_NAME=" + n.name,
 			"FASTPACA_CLUSTER_SEED=" + strings.Join(seeds, ","), fmt.Sprint("FASTPACA_CLUSTER_SIZE=", len(seeds)), "FASTPACA_CLUSTER_SECRET=jepsen",
-			// What is rare shall be frequent: segments, snapshots, transfers of them.
+			// What is rare shall be frequent: segments, snapshots, transfers of them, contexts and messages that leave memory.
 			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=65536",
-			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216", "FASTPACA_TAIL_KEEP=100",
+			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216", "FASTPACA_TAIL_KEEP=100", "FASTPACA_PARK_AFTER_MS=3000",
 			faults.SocketVar + "=" + n.socket, faults.SourceVar + "=" + at.Addr().String(),
 		}
 		n.env = append(n.env, env...)
@@ -203,19 +203,19 @@ const tellTimeout = time.Minute
 
 // tell gives the machine below the node a command (faults.Machine) and returns what it says.
 func (n *node) tell(format string, args ...any) (string, error) {
-	command := fmt.Sprintf(format, args...)
+	command := fmt.Sprintf(format, args...) + "\n"
 	c, err := net.DialTimeout("unix", n.socket, tellTimeout)
 	if err == nil {
 		defer c.Close()
 		_ = c.SetDeadline(time.Now().Add(tellTimeout)) // a closed connection says so below
-		_, err = io.WriteString(c, command+"\n")
+		_, err = io.WriteString(c, command)
 	}
 	var said []byte
 	if err == nil {
 		said, err = io.ReadAll(c)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %s: %w", n.name, command, err)
+		return "", fmt.Errorf("%s: %.30q: %w", n.name, command, err)
 	}
 	return string(said), nil
 }

@@ -77,7 +77,7 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 	sample, silence := named("porcupine, on samples"), named("availability")
 	l.old.judge(named("exactly once: a write under a key, sent again much later, gets its first answer"))
 	l.judgeLives(named("contexts made, changed and deleted: linearizable, by porcupine"))
-	if err := n.c.judgeStates(named("replicas hold the same at the same index")); err != nil {
+	if err := n.c.judgeStates(named("replicas hold the same at the same index"), l.ids()); err != nil {
 		return vs, err
 	}
 	archived := &check.Verdict{}
@@ -139,11 +139,12 @@ const levelWithin = 60 * time.Second
 const copies = 3
 
 // judgeStates compares what the replicas hold, at once and then until all are level.
-func (c *cluster) judgeStates(v *check.Verdict) error {
+func (c *cluster) judgeStates(v *check.Verdict, ids []string) error {
+	command := "state\n" + strings.Join(ids, "\n") + "\n"
 	for deadline := time.Now().Add(levelWithin); ; time.Sleep(500 * time.Millisecond) {
 		var all []check.Replica
 		for _, n := range c.nodes {
-			said, err := n.tell("state")
+			said, err := n.tell("%s", command)
 			if err != nil {
 				v.Note = "left out: the server is built without the tag faults"
 				return nil

@@ -18,11 +18,29 @@ const (
 // life is a place for contexts that come and go.
 type life struct{ used atomic.Int64 }
 
+func lifeID(place int, age int64) string { return fmt.Sprintf("life-%d-%d", place, age/lifeSpan) }
+
+// ids are all contexts that the harness has made, or may have.
+func (l *clients) ids() (ids []string) {
+	for i := range contexts {
+		ids = append(ids, fmt.Sprint("jepsen-", i))
+	}
+	for i := range fillers {
+		ids = append(ids, fmt.Sprint("filler-", i))
+	}
+	for place := range lives {
+		for age := int64(0); age < l.lives[place].used.Load(); age += lifeSpan {
+			ids = append(ids, lifeID(place, age))
+		}
+	}
+	return ids
+}
+
 // live does an operation on a context that comes and goes.
 func (l *clients) live(dice *rand.Rand) {
 	place := dice.IntN(lives)
 	age := l.lives[place].used.Add(1) - 1
-	id := fmt.Sprintf("life-%d-%d", place, age/lifeSpan)
+	id := lifeID(place, age)
 	op := &check.Life{Context: id, Value: 1 + dice.Uint64N(1_000_000), Start: l.now()}
 	n := l.pick(dice)
 	path, method, body := "/v1/contexts/"+id, http.MethodGet, any(nil)
