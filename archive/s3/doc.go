@@ -55,5 +55,5 @@
 // deletes only its own segments, and only if it knows that it has lost.
 //
 // Data objects are never merged: a context that got one message in each flush is read back by as many requests,
-// 16 at a time. The format allows to rewrite old extents into larger ones later.
+// 16 at a time. docs/archive.md has the arithmetic. The format allows to rewrite old extents into larger ones later.
 package s3
