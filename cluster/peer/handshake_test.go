@@ -21,7 +21,7 @@ func stranger(t testing.TB, r *rig) net.Conn {
 	c, err := net.Dial("tcp", r.peer.Addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	require.NoError(t, requestUpgrade(c, r.peer.Addr))
 	return c
 }
@@ -126,7 +126,7 @@ func TestEarlyAndEmpty(t *testing.T) {
 	_, _, err = ask(a, b.peer.Addr)
 	require.ErrorIs(t, err, errNoWelcome)
 	c, d := pair(t, noSecret)
-	_, err = c.tr.Call(d.peer.ID, 1, nil, nil, 5*time.Second)
+	_, err = c.tr.Call(d.peer.ID, 1, nil, nil, time.Minute)
 	require.NoError(t, err)
 }
 

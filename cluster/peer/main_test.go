@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 }
 
 func leaked(before int) int {
-	for range 500 {
+	for range 6000 { // a minute
 		if runtime.NumGoroutine() <= before {
 			return 0
 		}

@@ -245,7 +245,7 @@ func TestHeartbeatsPassSnapshots(t *testing.T) {
 	<-during
 	a.tr.Send(sampleMessages(1, 2))
 	eventually(t, "messages", func() bool { return len(b.messages()) == len(sampleMessages(1, 2)) })
-	_, err := a.tr.Call(2, 1, []byte("x"), nil, 5*time.Second)
+	_, err := a.tr.Call(2, 1, []byte("x"), nil, time.Minute)
 	require.NoError(t, err)
 	require.Empty(t, a.reported())
 	close(finish)

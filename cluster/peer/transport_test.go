@@ -31,11 +31,11 @@ func TestCall(t *testing.T) {
 	a, b := pair(t, nil)
 	for _, size := range []int{0, 1, 300, 70 << 10, 3 << 20} {
 		req := bytes.Repeat([]byte("x"), size)
-		got, err := a.tr.Call(2, 7, req, []byte("kept:"), 5*time.Second)
+		got, err := a.tr.Call(2, 7, req, []byte("kept:"), time.Minute)
 		require.NoError(t, err)
 		require.Equal(t, append([]byte("kept:\x01\x07"), req...), got)
 	}
-	got, err := b.tr.Call(1, 8, []byte("back"), nil, 5*time.Second)
+	got, err := b.tr.Call(1, 8, []byte("back"), nil, time.Minute)
 	require.NoError(t, err)
 	require.Equal(t, "\x02\x08back", string(got))
 	_, err = a.tr.Call(3, 7, nil, nil, time.Second)
