@@ -50,6 +50,13 @@ func (m *machine) orchestrate() {
 		m.coordinate()
 	}
 	m.moveOut()
+	if m.node != nil {
+		m.guard("keep healed", func() {
+			if err := m.node.KeepHealed(); err != nil {
+				w.trace("%s cannot keep that it has healed: %v", m, err)
+			}
+		})
+	}
 	for _, g := range w.groups {
 		if m.node == nil {
 			return
