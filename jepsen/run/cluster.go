@@ -201,13 +201,25 @@ func (n *node) signal(sig syscall.Signal) error { return n.process().Signal(sig)
 // tellTimeout bounds a command to a machine; what it says comes from memory.
 const tellTimeout = time.Minute
 
-// tell gives the machine below the node a command (faults.Machine) and returns what it says.
+// tell gives the machine below the node a command (faults.Machine) and returns what it says. A process that has just been started
+// does not listen yet.
 func (n *node) tell(format string, args ...any) (string, error) {
 	command := fmt.Sprintf(format, args...) + "\n"
+	deadline := time.Now().Add(tellTimeout)
+	for {
+		said, err := n.say(command, deadline)
+		if err == nil || !n.alive() || time.Now().After(deadline) {
+			return said, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (n *node) say(command string, deadline time.Time) (string, error) {
 	c, err := net.DialTimeout("unix", n.socket, tellTimeout)
 	if err == nil {
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(tellTimeout)) // a closed connection says so below
+		_ = c.SetDeadline(deadline) // a closed connection says so below
 		_, err = io.WriteString(c, command)
 	}
 	var said []byte

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -140,14 +141,17 @@ const copies = 3
 
 // judgeStates compares what the replicas hold, at once and then until all are level.
 func (c *cluster) judgeStates(v *check.Verdict, ids []string) error {
+	if _, err := os.Stat(c.nodes[0].socket); err != nil {
+		v.Note = "LEFT OUT: the server is built without the tag faults"
+		return nil
+	}
 	command := "state\n" + strings.Join(ids, "\n") + "\n"
 	for deadline := time.Now().Add(levelWithin); ; time.Sleep(500 * time.Millisecond) {
 		var all []check.Replica
 		for _, n := range c.nodes {
 			said, err := n.tell("%s", command)
 			if err != nil {
-				v.Note = "left out: the server is built without the tag faults"
-				return nil
+				return err
 			}
 			for line := range strings.Lines(said) {
 				r := check.Replica{Node: n.name}
