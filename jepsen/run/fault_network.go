@@ -25,6 +25,27 @@ func isolate(in, out bool) action {
 	}
 }
 
+// behind cuts off a node that does not lead most, so that it falls behind, and at the moment in which it is back kills the one that does:
+// whoever leads next must not be the one that is behind.
+func behind(n *nemesis, ctx context.Context, held time.Duration) (string, error) {
+	leader := n.c.leader(ctx)
+	late := n.victims(ctx, len(n.c.nodes))[len(n.c.nodes)-1]
+	if late == leader {
+		late = n.c.nodes[leader.id%len(n.c.nodes)] // the next one
+	}
+	for _, o := range n.c.nodes {
+		if o != late {
+			n.c.net.Both(o.id, late.id, lan.Link{Cut: true})
+		}
+	}
+	wait(ctx, held)
+	defer hold(leader)()
+	n.c.net.Heal()
+	leader.kill()
+	wait(ctx, held/2)
+	return fmt.Sprintf("%s cut off; when it was back, kill -9 %s", late.name, leader.name), leader.start()
+}
+
 // links cuts the pairs of nodes that cut names, by their places in a shuffled order that begins at 1.
 func links(cut func(a, b, size int) bool) action {
 	return func(n *nemesis, ctx context.Context, held time.Duration) (string, error) {

@@ -20,8 +20,8 @@ const (
 	episode = 45 * time.Second
 )
 
-// huntKinds are the faults of a hunt: those that take time and bring none of the planted bugs to light are left out.
-const huntKinds = "kill-one,kill-all,power-all,power-one,pause-long,pause-kill,isolate-leader,one-way-in,halves,bridge,loss,wipe,kill-majority,duplicate-reorder"
+// huntKinds are the faults of a hunt, in every second episode also mixed: those that take time and bring none of the planted bugs to light are left out.
+const huntKinds = "kill-one,kill-all,power-all,power-one,pause-long,pause-kill,isolate-leader,one-way-in,halves,bridge,loss,wipe,kill-majority,duplicate-reorder,behind"
 
 // hunt runs episodes, each with another seed, against servers that have a bug built in (jepsen/planted), until a checker finds it. bin
 // must be built with the tags faults and planted. It runs outside of the namespaces, each episode in its own.
@@ -39,7 +39,7 @@ func (o *options) hunt() int {
 			kinds = huntKinds
 		}
 		cmd := exec.Command(self, "-nodes", fmt.Sprint(o.nodes), "-rate", fmt.Sprint(o.rate), "-duration", episode.String(), "-seed", fmt.Sprint(seed),
-			"-out", o.out, "-bin", o.bin, "-faults", kinds, "-patience", fmt.Sprint(o.patience))
+			"-out", o.out, "-bin", o.bin, "-faults", kinds, fmt.Sprintf("-mixed=%t", seed%2 == 0), "-patience", fmt.Sprint(o.patience))
 		cmd.Env = append(os.Environ(), "FASTPACA_PLANT="+o.plant)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		var out bytes.Buffer

@@ -29,6 +29,7 @@ type options struct {
 	faults      string
 	short       bool
 	archive     bool
+	mixed       bool
 	patience    float64
 	plant       string
 	network     string
@@ -51,6 +52,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin/fastpaca-faults", "the server; without the tag faults some faults are left out")
 	flag.StringVar(&o.faults, "faults", "", "comma-separated kinds; all by default")
 	flag.BoolVar(&o.short, "short", false, "the fixed mixture of make jepsen-short, each fault once")
+	flag.BoolVar(&o.mixed, "mixed", false, "mixtures from the start, not only when each fault was alone once")
 	flag.BoolVar(&o.archive, "archive", false, "archive to a Postgres, and break that, too")
 	flag.Float64Var(&o.patience, "patience", 1, "stretches the bounds of availability, for machines that others use as well")
 	flag.StringVar(&o.network, "network", auto, "namespaces (packets), loopback (proxies), or auto: namespaces where the machine allows them")
@@ -153,6 +155,9 @@ func (o *options) run() int {
 	if o.archive {
 		r.Command += " -archive"
 	}
+	if o.mixed {
+		r.Command += " -mixed"
+	}
 	r.Command += " -network " + o.network
 	if o.patience != 1 && !o.short {
 		r.Command += fmt.Sprint(" -patience ", o.patience)
@@ -213,7 +218,7 @@ func (o *options) play(r *result, dir string) error {
 	if err != nil {
 		return fmt.Errorf("the server's binary (make build): %w", err)
 	}
-	n := &nemesis{dice: rand.New(rand.NewPCG(o.seed, 2)), patience: o.patience, stalled: &stalls{},
+	n := &nemesis{dice: rand.New(rand.NewPCG(o.seed, 2)), patience: o.patience, mixed: o.mixed, stalled: &stalls{},
 		logf: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
 	build := inNamespaces
 	if o.network == loopback {

@@ -51,6 +51,7 @@ type nemesis struct {
 	cl       *clients
 	pg       *archive // nil: none
 	patience float64
+	mixed    bool // mixtures from the start
 	stalled  *stalls
 }
 
@@ -84,6 +85,7 @@ var kinds = []fault{
 		mid := size/2 + 1
 		return a != mid && b != mid && (a < mid) != (b < mid)
 	})},
+	{kind: "behind", class: onNetwork, do: behind},
 	{kind: "loss", class: onNetwork, do: packets(lan.Link{Loss: 0.15})},
 	{kind: "delay", class: onNetwork, do: packets(lan.Link{Delay: 60 * time.Millisecond, Jitter: 60 * time.Millisecond})},
 	{kind: "duplicate-reorder", class: onNetwork, do: packets(lan.Link{Duplicate: 0.2, Delay: time.Millisecond, Jitter: 30 * time.Millisecond})},

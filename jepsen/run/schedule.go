@@ -134,7 +134,7 @@ func (n *nemesis) schedule(ctx context.Context, deck []fault, once bool) (done [
 			return done
 		}
 		mix := deck[turn%len(deck) : turn%len(deck)+1]
-		if turn >= len(deck) && n.dice.IntN(2) == 0 {
+		if (turn >= len(deck) || n.mixed) && !once && n.dice.IntN(2) == 0 {
 			mix = n.mixture(deck)
 		}
 		p := n.inflict(ctx, mix, held)
