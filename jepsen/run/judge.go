@@ -85,12 +85,9 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 	if n.pg != nil {
 		archived = named("the archive is the log")
 	}
-	byContext := make([][]*check.Op, contexts)
-	for _, op := range l.history {
-		byContext[op.Context] = append(byContext[op.Context], op)
-	}
+	by := byContext(l.history)
 	streamsUntil := time.Now().Add(time.Duration(n.patience * float64(streamsWithin)))
-	for i, ops := range byContext {
+	for i, ops := range by {
 		var finals []check.Final
 		for _, n := range l.c.nodes {
 			f, ferr := l.final(ctx, n, i)
@@ -129,7 +126,7 @@ func (l *clients) judge(ctx context.Context, n *nemesis, subs []*subscriber, per
 			}
 		}
 	}
-	judgeSilence(silence, byContext, periods, ended, n.patience)
+	judgeSilence(silence, by, periods, ended, n.patience)
 	return vs, nil
 }
 
