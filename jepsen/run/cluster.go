@@ -77,7 +77,7 @@ func newCluster(p *place, bin, dir string, env []string) (*cluster, error) {
 			"FASTPACA_LISTEN=" + at.String(), "FASTPACA_ADVERTISE=" + seeds[i], "FASTPACA_RAFT_DATA_DIR=" + n.dir, "FASTPACA_NODE_NAME=" + n.name,
 			"FASTPACA_CLUSTER_SEED=" + strings.Join(seeds, ","), fmt.Sprint("FASTPACA_CLUSTER_SIZE=", len(seeds)), "FASTPACA_CLUSTER_SECRET=jepsen",
 			// What is rare shall be frequent: segments, snapshots, transfers of them, contexts and messages that leave memory.
-			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=65536",
+			"FASTPACA_WAL_SEGMENT_BYTES=4194304", "FASTPACA_MAX_BODY_BYTES=65536", "FASTPACA_SNAPSHOT_LOG_BYTES=8192",
 			"FASTPACA_WAL_SOFT_LIMIT_BYTES=16777216", "FASTPACA_TAIL_KEEP=100", "FASTPACA_PARK_AFTER_MS=3000",
 			faults.SocketVar + "=" + n.socket, faults.SourceVar + "=" + at.Addr().String(),
 		}
