@@ -89,6 +89,7 @@ func scenarios() []scenario {
 		{"gc", "cost of a garbage collection at 10 thousand and at 1 million messages", 20, 4, gcCycles},
 		{"writes", "bytes written to disk per byte of message, snapshots included", 35, 6, writeAmplification},
 		{"memory", "memory of an empty context", 10, 3, contextMemory},
+		{"idle", "1 million contexts that nobody touches: memory, cold start", 150, 30, idle},
 		{"tokens", "token counting against the reference library, in process", 8, 3, tokens},
 	}
 }

@@ -109,6 +109,9 @@ func (n *Node) start(contacts []place.Node) error {
 	opt := n.opt.Shard
 	opt.ID, opt.Transport, opt.Placement = id.RaftID, n.transport, m.machine
 	opt.Genesis = firstConf(&id)
+	opt.FetchMessages = func(key []byte, from, to uint64, most int) ([]byte, uint64, error) {
+		return n.fetchMessages(m, key, from, to, most)
+	}
 	var err error
 	if m.store, err = shard.Open(opt); err != nil {
 		return err

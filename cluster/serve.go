@@ -21,6 +21,8 @@ func (n *Node) serve(_ uint64, kind uint8, req, dst []byte) []byte {
 		return n.appendReport(dst)
 	case KindMembers:
 		return n.serveMembers(req, dst)
+	case KindMessages:
+		return n.serveMessages(req, dst)
 	}
 	return dst // of a newer version: an empty answer is none
 }

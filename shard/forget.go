@@ -31,8 +31,8 @@ var ErrBusy = errors.New("shard: the group is busy")
 //  2. The log is told. When that is durable, memory begins anew. A crash leaves the snapshot of a log that is empty;
 //     the start takes it for this node's state, which it once was, and Forget is called again.
 //  3. The snapshot files go. (Before the log is told, it would have been cut for the sake of a file that is missing.)
-//
-// History files stay: what is in them is committed and the same on every node, for the day this one comes back.
+//  4. The history files go. (Before the snapshot files, one of them would tell of messages that are missing.) A crash in the
+//     middle leaves some, which hurt nobody; the next start removes them.
 func (n *Node) Forget(id uint32) error {
 	g := n.group(id)
 	if g == nil || id == PlacementGroup {
@@ -63,6 +63,9 @@ func (n *Node) Forget(id uint32) error {
 	}
 	if err == nil {
 		err = n.removeSnapshots(id)
+	}
+	if err == nil {
+		err = n.history.Forget(id)
 	}
 	return errors.Join(err, g.loop.call(func() {
 		g.snap.busy = false
@@ -183,6 +186,14 @@ func parseLeftName(name string) (id uint32, last uint64, ok bool) {
 		return 0, 0, false
 	}
 	return id, last, name == leftName(id, last)
+}
+
+// dropLeftovers is the rest of a Forget that a crash cut off behind step 2.
+func (n *Node) dropLeftovers(r *recovered) error {
+	if !r.left || r.last() > 0 {
+		return nil
+	}
+	return n.history.Forget(r.id)
 }
 
 // waitFor waits for what a loop will close, in manual mode by doing the work.

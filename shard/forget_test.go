@@ -194,3 +194,41 @@ func TestForgetIsRefused(t *testing.T) {
 	c.mustAppend("x", "works")
 	c.converge(group)
 }
+
+// TestForgetRemovesHistory: the history files of a group that moved away go with it, also where a crash kept some.
+func TestForgetRemovesHistory(t *testing.T) {
+	c := newTestCluster(t, 1, func(_ uint64, o *Options) { o.TailKeep, o.SpillBytes = 10, 1 })
+	_, code := c.do("x", narrow)
+	require.Equal(t, CodeOK, code)
+	group := Of([]byte("x"))
+	for i := 0; len(histories(t, c.disks[1])) == 0; i++ {
+		c.mustAppend("x", fmt.Sprint(i, strings.Repeat("f", 2000)))
+	}
+	c.join(2)
+	c.move(group, []uint64{1}, []uint64{2})
+	kept := histories(t, c.disks[1])[0]
+	f, err := c.disks[1].Open(kept)
+	require.NoError(t, err)
+	size, err := f.Size()
+	require.NoError(t, err)
+	content := make([]byte, size)
+	_, err = f.ReadAt(content, 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	require.Eventually(t, func() bool {
+		err := c.node(1).Forget(group)
+		require.True(t, err == nil || errors.Is(err, ErrBusy), "%v", err)
+		return err == nil
+	}, 40*time.Second, 20*time.Millisecond)
+	require.Empty(t, histories(t, c.disks[1]))
+	require.NotEmpty(t, histories(t, c.disks[2]), "it moved with the group")
+
+	c.stop(1)
+	f, err = c.disks[1].Create(kept)
+	require.NoError(t, err)
+	_, err = f.WriteAt(content, 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	c.start(1)
+	require.Empty(t, histories(t, c.disks[1]))
+}

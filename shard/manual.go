@@ -26,7 +26,8 @@ func (n *Node) StepSnapshots() (worked bool) {
 	fetched := n.fetcher.step()
 	spilled := n.spills.step()
 	parked := n.parks.step()
-	return n.snaps.step() || fetched || spilled || parked
+	healed := n.heals.step()
+	return n.snaps.step() || fetched || spilled || parked || healed
 }
 
 // TickAll gives every loop a tick, as the ticker would every 50 ms.

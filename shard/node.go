@@ -23,6 +23,7 @@ type Node struct {
 	history      *history.Store
 	spills       *spiller
 	parks        *parker
+	heals        *healer
 	fetcher      fetcher
 	receiving    chan struct{} // one token for each snapshot that may be received at a time
 	hub          *hub
@@ -50,6 +51,7 @@ func Open(opt Options) (*Node, error) {
 		receiving: make(chan struct{}, receivesMax),
 	}
 	n.fetcher.init(n)
+	n.heals = newHealer(n) // before: history may be found damaged while it is opened
 	n.hub = newHub()
 	for range opt.Loops {
 		n.loops = append(n.loops, newLoop(n))
@@ -80,6 +82,7 @@ func (n *Node) start() {
 	go n.snaps.run()
 	go n.spills.run()
 	go n.parks.run()
+	go n.heals.run()
 	go n.fetcher.run()
 	for _, l := range n.loops {
 		go l.run(n.stop)
@@ -275,6 +278,7 @@ func (n *Node) shutdown() {
 	n.snaps.close()
 	n.spills.close()
 	n.parks.close()
+	n.heals.close()
 	close(n.stop)
 	n.ticker.Wait()
 	for _, l := range n.loops {

@@ -77,6 +77,11 @@ type Options struct {
 	// it brings it back. Default: never.
 	ParkAfter time.Duration
 
+	// FetchMessages asks another replica for messages of a context (Node.Messages), for up to a few seconds: what a damaged
+	// history file of this node should hold is fetched so. Called by one goroutine. Default: there is none; a damaged file
+	// then stays an error.
+	FetchMessages func(id []byte, from, to uint64, maxBytes int) (messages []byte, next uint64, err error)
+
 	NowMs func() int64 // wall clock in milliseconds since 1970, which people may turn back; default the system's
 	// Nanos is what waiting is measured with: nanoseconds since any moment, never less than before. Default: the process's
 	// monotonic clock. With Manual, what is due by it (the log's retries, above all) is due only when it has gone on.

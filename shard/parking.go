@@ -42,7 +42,7 @@ type parking struct {
 	idle      []*Context   // found by the sweep, to be written
 	idleBytes int64
 	replay    bool     // the log is being replayed: see loadNear
-	spilled   []uint32 // those whose oldest messages are in history files, as indexed; until checkHistory
+	spilled   []uint32 // those whose oldest messages are in history files, as indexed; until checkEvicted
 }
 
 // recordFiles are the files that the places of a machine are in.

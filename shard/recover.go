@@ -35,6 +35,7 @@ type recovered struct {
 	// being durable here it has its quorum.
 	solo bool
 
+	left   bool   // there is such a mark
 	leftTo uint64 // this node forgot the group once, with a log that ended here (Forget); 0: it never did
 
 	// tail holds the entries that are not known to be committed, tail[head:] being live. An entry's
@@ -438,6 +439,9 @@ func (n *Node) addGroup(r *recovered) error {
 	g.snap.state = r.snapBytes
 	g.snap.index, g.snap.term, g.snap.covered = r.snapIndex, r.snapTerm, r.cut
 	if r.machine != nil {
+		if err := n.dropLeftovers(r); err != nil {
+			return err
+		}
 		if err := n.checkHistory(r); err != nil {
 			return err
 		}

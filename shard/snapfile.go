@@ -198,7 +198,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 	n.parallel(groupCount, func(id int) {
 		groups[id], sizes[id], errs[id] = n.loadGroup(uint32(id), newest[id], left[id])
 		if errs[id] == nil {
-			groups[id].leftTo = leftTo[id]
+			groups[id].left, groups[id].leftTo = left[id], leftTo[id]
 		}
 	})
 	for id := range groups {

@@ -43,7 +43,7 @@ func (g *group) maybeSnapshot() {
 		written += m.scratchBytes() // so that the parking file is never longer than the state
 	}
 	due := written >= max(g.loop.node.opt.SnapshotBytes, g.snap.state)
-	if g.quiet() && written >= max(quietBytes, g.snap.state/quietShare) {
+	if n := g.quiet(); n > 0 && written >= max(quietBytes, g.snap.state/(quietShare*n)) {
 		due = true
 	}
 	if (due || g.snap.wanted) && !g.snap.busy && g.applied > g.snap.covered {
@@ -52,22 +52,23 @@ func (g *group) maybeSnapshot() {
 	}
 }
 
-// A shard in which nothing happens any more is snapshotted when its log is worth quietBytes and a quietShare of the state: a
-// start then finds its contexts in the snapshot and builds none of them. At most quietShare times the bytes of the log are
-// written for that, and not more often than once per Options.ParkAfter.
+// A shard in which nothing happens any more is snapshotted when its log is worth quietBytes and a quietShare of the state, or
+// less the longer it is quiet: a start then finds its contexts in the snapshot and builds none of them. At most quietShare
+// times the bytes of the log are written for that if the next change comes soon after, and not more often than once per
+// Options.ParkAfter.
 const (
 	quietBytes = 64 << 10
 	quietShare = 8
 )
 
-// quiet says whether nothing was applied for Options.ParkAfter. On the loop, once a tick.
-func (g *group) quiet() bool {
+// quiet says for how many times Options.ParkAfter nothing was applied. On the loop, once a tick.
+func (g *group) quiet() int64 {
 	after := int64(g.loop.node.opt.ParkAfter / tickInterval)
 	if after == 0 || g.quietApplied != g.applied {
 		g.quietApplied, g.quietSince = g.applied, g.loop.now
-		return false
+		return 0
 	}
-	return g.loop.now-g.quietSince >= after
+	return (g.loop.now - g.quietSince) / after
 }
 
 // snapshotter takes the node's snapshots, one at a time, so that they cost a bounded share of the disk. It goes by

@@ -202,23 +202,26 @@ func histDir(dir string) string { return filepath.Join(dir, "history") }
 
 // openHistory opens the history files.
 func (n *Node) openHistory() (err error) {
-	n.history, err = history.Open(history.Options{FS: n.opt.FS, Dir: histDir(n.opt.Dir), Shards: Shards, Logf: n.opt.Logf})
+	n.history, err = history.Open(history.Options{
+		FS: n.opt.FS, Dir: histDir(n.opt.Dir), Shards: Shards, Logf: n.opt.Logf,
+		Heal: n.opt.FetchMessages != nil, OnDamage: n.heals.damaged,
+	})
 	if err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
 	return nil
 }
 
-// checkHistory looks for the newest message of every context that has left memory and is in no archive: a history file that
+// checkEvicted looks for the newest message of every context that has left memory and is in no archive: a history file that
 // was lost, or the whole directory, stops the start and not a client's page, or a replica that would be given the hole. A
 // lookup costs some 100 us, and only contexts with two thousand messages and more need one.
-func (n *Node) checkHistory(r *recovered) error {
+func (n *Node) checkEvicted(r *recovered) error {
 	p := &r.machine.parking
 	defer func() { p.spilled = nil }()
 	for _, ordinal := range p.spilled {
 		c, err := r.machine.peek(ordinal)
 		if err != nil {
-			return fmt.Errorf("shard %d: %w", r.id, err)
+			return err
 		}
 		var v View
 		c.View(&v)
@@ -232,7 +235,7 @@ func (n *Node) checkHistory(r *recovered) error {
 				"restore it from a backup, or replace this node's data from the replicas", first-1, c.id, histDir(n.opt.Dir))
 		}
 		if err != nil {
-			return fmt.Errorf("shard %d: %w", r.id, err)
+			return err
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ type stats struct {
 	snapshotErrors atomic.Uint64
 	snapshotBytes  atomic.Uint64
 	historyErrors  atomic.Uint64
+	healed         atomic.Uint64
 	parks          atomic.Uint64
 	parkErrors     atomic.Uint64
 
@@ -53,6 +54,7 @@ type Stats struct {
 	Contexts       int64  // that this node has, tombstones included
 	Parked         int64  // of those, that are on disk only
 	ParkedBytes    int64  // of their states
+	HistoryHealed  uint64 // times that a shard's history was made whole by what other replicas have
 	Parks          uint64 // contexts written to parking files
 	ParkErrors     uint64
 	Leading        int // groups that this node leads
@@ -79,6 +81,7 @@ func (n *Node) Stats(s *Stats) {
 	*s = Stats{
 		InflightBytes:  n.inflight.Load(),
 		StateBytes:     n.stats.memoryBytes.Load(),
+		HistoryHealed:  n.stats.healed.Load(),
 		Parks:          n.stats.parks.Load(),
 		ParkErrors:     n.stats.parkErrors.Load(),
 		Timeouts:       n.stats.timeouts.Load(),

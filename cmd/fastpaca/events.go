@@ -17,6 +17,9 @@ func eventTable() map[string]event {
 		"snapshot_failed":      {warn, "a snapshot could not be written and is tried again; the log grows until it works"},
 		"snapshot_not_removed": {warn, "an old snapshot file could not be removed and takes up room"},
 		"history_failed":       {warn, "old messages could not be written to a history file and stay in memory; it is tried again"},
+		"history_damaged":      {fail, "a history file is damaged or missing; what was in it is fetched from the other replicas"},
+		"history_healed":       {info, "the shard's history is whole again"},
+		"history_not_healed":   {warn, "what a damaged history file held could not be fetched from another replica; it is tried again"},
 		"park_failed":          {warn, "contexts that nobody touches could not be written to disk and stay in memory; it is tried again"},
 		"history_remove_failed": {
 			warn, "a history file that others cover could not be removed and takes up room; the next start tries again",

@@ -71,6 +71,7 @@ func historyMetrics(m *httpd.MetricsWriter, s *shard.Stats) {
 	m.Counter("fastpaca_history_written_bytes_total", "Bytes of history files written for messages that left memory.", h.WrittenBytes)
 	m.Counter("fastpaca_history_merged_bytes_total", "Bytes written by merging history files.", h.MergedBytes)
 	m.Counter("fastpaca_history_reads_total", "Blocks of history files read for clients.", h.Reads)
+	m.Counter("fastpaca_history_healed_total", "Times that a shard's damaged history was made whole by other replicas.", s.HistoryHealed)
 	m.Counter("fastpaca_history_errors_total", "History files that could not be written or read.", s.HistoryErrors)
 }
 

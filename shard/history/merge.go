@@ -60,8 +60,8 @@ func (s *Store) Merge(shard uint32) (worked bool, err error) {
 	sf.writing.Lock()
 	defer sf.writing.Unlock()
 	files, err := sf.list()
-	if err != nil {
-		return false, err
+	if err != nil || len(sf.gaps) > 0 {
+		return false, err // neighbours only, and that they are not beside a gap
 	}
 	i, j := pick(files)
 	if i == j {
@@ -70,6 +70,7 @@ func (s *Store) Merge(shard uint32) (worked bool, err error) {
 	parts := files[i:j]
 	merged, err := s.merge(shard, parts)
 	if err != nil {
+		_ = s.hurt(shard, err)
 		return false, fmt.Errorf("merging the history of shard %d: %w", shard, err)
 	}
 	s.stats.merged.Add(uint64(merged.size))

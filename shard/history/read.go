@@ -15,12 +15,15 @@ func (s *Store) Append(dst []byte, shard uint32, id string, from, to uint64, max
 	began := len(dst)
 	for next = from; next <= to; {
 		e, h, err := sf.find(id, next, r)
+		if err == nil && h == nil && len(dst) == began {
+			err = sf.damage // nil where nothing is missing
+		}
 		if err != nil || h == nil {
-			return dst, next, err
+			return dst, next, s.hurt(shard, err)
 		}
 		blk, err := s.block(h, &e, r)
 		if err != nil {
-			return dst, next, err
+			return dst, next, s.hurt(shard, err)
 		}
 		if len(dst) > began {
 			dst = append(dst, ',')
@@ -53,7 +56,7 @@ func (s *Store) Has(shard uint32, id string, seq uint64) (bool, error) {
 		return false, ErrClosed
 	}
 	_, h, err := sf.find(id, seq, r)
-	return h != nil, err
+	return h != nil, s.hurt(shard, err)
 }
 
 // find looks for message seq of id in the shard's files, the newest first: what is asked for most left memory last.

@@ -19,7 +19,13 @@ type Options struct {
 	FS     walfs.FS // default: the operating system's
 	Dir    string   // holds history files and nothing else; created if missing
 	Shards int      // shard numbers are 0..Shards-1
-	Logf   func(event string, keyvals ...any)
+
+	// Heal: Open does without damaged and lost files, and says so in Damage. Without it they are errors of Open.
+	Heal bool
+	// OnDamage is told of every damage that a read or a merge meets. It must not block; any goroutine.
+	OnDamage func(shard uint32, e *DamagedError)
+
+	Logf func(event string, keyvals ...any)
 }
 
 // Store is the history of all shards of a node.
@@ -38,8 +44,12 @@ type Store struct {
 // time of one page, so that a file is not closed under their hands.
 type shardFiles struct {
 	mu     sync.RWMutex
-	files  []*file // by generation, without a gap, none covering another
+	files  []*file // by generation, without a gap but those below, none covering another
 	closed bool
+
+	gaps      []generations // that this node does without; changed under writing
+	damage    error         // why
+	condemned []generations // of files that Open could not use; gone when it returns
 
 	writing sync.Mutex // one writer or merge at a time
 }
@@ -119,7 +129,10 @@ func (s *Store) load() error {
 		}
 		h, err := openFile(fsys, dir, name)
 		if err != nil {
-			return err
+			if err := s.damagedAtOpen(name, err); err != nil {
+				return err
+			}
+			continue
 		}
 		if int(h.shard) >= len(s.shards) {
 			h.release()
@@ -129,7 +142,7 @@ func (s *Store) load() error {
 		sf.files = append(sf.files, h)
 	}
 	for i := range s.shards {
-		if err := s.settle(&s.shards[i]); err != nil {
+		if err := s.settle(i); err != nil {
 			return err
 		}
 	}
@@ -137,7 +150,8 @@ func (s *Store) load() error {
 }
 
 // settle sorts the files of a shard, removes those that another one covers, and looks for gaps.
-func (s *Store) settle(sf *shardFiles) error {
+func (s *Store) settle(shard int) error {
+	sf := &s.shards[shard]
 	slices.SortFunc(sf.files, func(a, b *file) int {
 		switch {
 		case a.from != b.from:
@@ -161,14 +175,15 @@ func (s *Store) settle(sf *shardFiles) error {
 		}
 		// It may begin before: a merge that failed behind the name of its file left that, and another took some of its parts.
 		if h.from > next {
-			return fmt.Errorf("history of shard %d: generations %d to %d are missing before %s: restore the files from a backup or a replica",
-				h.shard, next, h.from-1, h.path)
+			if err := s.missing(shard, generations{next, h.from - 1}, h.path); err != nil {
+				return err
+			}
 		}
 		kept = append(kept, h)
 		s.count(h, 1)
 	}
 	sf.files = kept
-	return nil
+	return s.settleCondemned(shard)
 }
 
 func compare(a, b uint64) int {
@@ -208,9 +223,11 @@ func (s *Store) Close() {
 
 // Writer adds one generation to a shard. It holds the shard against other writers and merges until Commit or Abort.
 type Writer struct {
-	s  *Store
-	sf *shardFiles
-	w  *fileWriter
+	s     *Store
+	sf    *shardFiles
+	w     *fileWriter
+	shard uint32
+	heals bool // takes the place of what is missing
 }
 
 // Writer begins the next generation of shard.
@@ -226,12 +243,21 @@ func (s *Store) Writer(shard uint32) (*Writer, error) {
 	if n := len(files); n > 0 {
 		gen = files[n-1].to + 1
 	}
-	w, err := newFileWriter(s.opt.FS, s.opt.Dir, fileName(shard, gen, gen), shard, gen, gen, s.enc)
+	for _, at := range sf.gaps {
+		gen = max(gen, at.to+1)
+	}
+	return s.begin(shard, generations{gen, gen})
+}
+
+// begin opens a writer of these generations. The caller holds writing, which is released if that fails.
+func (s *Store) begin(shard uint32, at generations) (*Writer, error) {
+	sf := &s.shards[shard]
+	w, err := newFileWriter(s.opt.FS, s.opt.Dir, fileName(shard, at.from, at.to), shard, at.from, at.to, s.enc)
 	if err != nil {
 		sf.writing.Unlock()
 		return nil, err
 	}
-	return &Writer{s: s, sf: sf, w: w}, nil
+	return &Writer{s: s, sf: sf, w: w, shard: shard}, nil
 }
 
 // Message adds a message, its final JSON. Calls come in the order of (id, seq), without repeats. Nothing is kept of the
@@ -245,7 +271,18 @@ func (w *Writer) Commit() error {
 	if err := w.w.finish(); err != nil {
 		return err
 	}
-	h, err := openFile(w.s.opt.FS, w.s.opt.Dir, w.w.name)
+	if err := w.show(w.w.name); err != nil {
+		return err
+	}
+	if w.heals {
+		return w.healed()
+	}
+	return nil
+}
+
+// show puts the durable file called name on the list.
+func (w *Writer) show(name string) error {
+	h, err := openFile(w.s.opt.FS, w.s.opt.Dir, name)
 	if err != nil {
 		return err
 	}
@@ -256,7 +293,8 @@ func (w *Writer) Commit() error {
 		h.release()
 		return ErrClosed // the next start finds it
 	}
-	w.sf.files = append(slices.Clip(w.sf.files), h)
+	i, _ := slices.BinarySearchFunc(w.sf.files, h, func(a, b *file) int { return compare(a.from, b.from) })
+	w.sf.files = slices.Concat(w.sf.files[:i], []*file{h}, w.sf.files[i:])
 	w.s.count(h, 1)
 	return nil
 }

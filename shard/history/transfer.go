@@ -20,6 +20,7 @@ const storedMax = maxRaw + blockHeader + 255
 type Transfer struct {
 	files []*file
 	it    *iterator
+	shard uint32
 	size  int64
 	room  []byte // one block with its length
 	buf   []byte // what of room is not read yet
@@ -35,7 +36,10 @@ func (s *Store) Transfer(shard uint32) (*Transfer, error) {
 	if sf.closed {
 		return nil, ErrClosed
 	}
-	t := &Transfer{files: slices.Clone(sf.files), size: 4}
+	if sf.damage != nil {
+		return nil, sf.damage // what is missing would be missing there
+	}
+	t := &Transfer{files: slices.Clone(sf.files), size: 4, shard: shard}
 	for _, h := range t.files {
 		h.retain()
 		if h.foot.blocks > 0 {
@@ -57,7 +61,7 @@ func (t *Transfer) Read(p []byte) (n int, err error) {
 		}
 		b, stored, err := t.it.next()
 		if err != nil {
-			return 0, err
+			return 0, t.it.s.hurt(t.shard, err)
 		}
 		if b == nil {
 			t.ended, stored = true, nil

@@ -1,0 +1,276 @@
+package shard
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"fastpaca/shard/history"
+	"fastpaca/shard/jsonscan"
+)
+
+// healer fetches from other replicas what a damaged or lost history file of this node should hold, one shard at a time. A
+// committed message is the same everywhere for ever, so that it does not matter which replica gives it, nor whether it lies
+// in that one's memory or its files. Without others to ask the damage stays what it is: an error that names the file.
+//
+// Until a shard is whole again whatever is missing answers with an error, its merges stand still, and this node does not
+// send its history to anybody. Nothing else of the shard is concerned.
+type healer struct {
+	node *Node
+	jobs worklist[hurt]
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
+
+	mu     sync.Mutex
+	queued map[uint32]bool // shards in jobs, or being healed
+}
+
+// hurt is a shard whose history is damaged; file is nil where the store knows already.
+type hurt struct {
+	shard uint32
+	file  *history.DamagedError
+	tries int
+}
+
+// healPause is how long a heal that failed waits for its next try, twice as long each time and healPauseMax at most: the
+// others may be away for a while.
+const (
+	healPause    = time.Second
+	healPauseMax = time.Minute
+)
+
+// healPage is how much is asked of another replica at a time, in bytes of messages.
+const healPage = 1 << 20
+
+func newHealer(n *Node) *healer {
+	h := &healer{node: n, stop: make(chan struct{}), done: make(chan struct{}), queued: map[uint32]bool{}}
+	h.jobs.init()
+	return h
+}
+
+func (h *healer) close() {
+	h.once.Do(func() { close(h.stop) })
+	if !h.node.opt.Manual {
+		<-h.done
+	}
+}
+
+func (h *healer) run() { h.jobs.run(h.step, h.stop, h.done) }
+
+// damaged notes damage. It does not block; any goroutine.
+func (h *healer) damaged(shard uint32, file *history.DamagedError) {
+	h.mu.Lock()
+	known := h.queued[shard]
+	h.queued[shard] = true
+	h.mu.Unlock()
+	if !known {
+		h.jobs.push(hurt{shard: shard, file: file})
+	}
+}
+
+// step heals the shard that waits longest. False: there is none.
+func (h *healer) step() bool {
+	job, ok := h.jobs.pop()
+	if !ok {
+		return false
+	}
+	err := h.heal(job)
+	switch {
+	case err == nil:
+		h.forget(job.shard)
+		return true
+	case errors.Is(err, errAlone), errors.Is(err, history.ErrClosed), h.node.opt.Manual:
+		h.forget(job.shard) // until it is met again
+		return true
+	case history.SyncFailed(err):
+		h.node.fatal(err)
+	}
+	h.node.stats.historyErrors.Add(1)
+	h.node.opt.Logf("history_not_healed", "shard", job.shard, "error", err.Error())
+	select {
+	case <-time.After(min(healPause<<min(job.tries, 10), healPauseMax)):
+	case <-h.stop:
+	}
+	job.tries++
+	h.jobs.push(job)
+	return true
+}
+
+func (h *healer) forget(shard uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.queued, shard)
+}
+
+// errAlone: there is nobody to ask.
+var errAlone = errors.New("shard: no other replica")
+
+// heal makes the history of a shard whole.
+func (h *healer) heal(job hurt) error {
+	n := h.node
+	g := n.groups[job.shard]
+	var m *Machine
+	alone := false
+	if err := g.loop.call(func() { m, alone = g.machine, g.raft.SoleVoter() }); err != nil {
+		return errAlone // the node is being closed
+	}
+	if alone || n.opt.FetchMessages == nil {
+		return errAlone
+	}
+	if job.file != nil {
+		n.opt.Logf("history_damaged", "shard", job.shard, "file", job.file.Path, "offset", job.file.Offset, "error", job.file.Reason)
+		n.history.Condemn(job.shard, job.file)
+	}
+	if n.history.Damage(job.shard) == nil {
+		return nil // a merge or an earlier heal has replaced the file
+	}
+	runs, err := m.evicted()
+	if err != nil {
+		return err
+	}
+	w, err := n.history.Heal(job.shard)
+	if err != nil {
+		return err
+	}
+	fetched := 0
+	for _, r := range runs {
+		got, err := h.fill(w, job.shard, r)
+		if err != nil {
+			w.Abort()
+			return err
+		}
+		fetched += got
+	}
+	if err := w.Commit(); err != nil {
+		return err
+	}
+	n.stats.healed.Add(1)
+	n.opt.Logf("history_healed", "shard", job.shard, "messages", fetched)
+	return nil
+}
+
+// checkHistory is about damage that the start has met: a file whose index cannot be read, or one that is missing. Where
+// another replica has all of it, the node starts and asks there; a node that is alone says which file it is and stops.
+func (n *Node) checkHistory(r *recovered) error {
+	err := n.history.Damage(r.id)
+	if err == nil {
+		err = n.checkEvicted(r)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case n.opt.FetchMessages == nil || r.solo:
+		return fmt.Errorf("shard %d: %w", r.id, err)
+	}
+	n.opt.Logf("history_damaged", "shard", r.id, "error", err.Error())
+	n.history.Lost(r.id, err)
+	n.heals.damaged(r.id, nil)
+	return nil
+}
+
+// evictedRun is messages of a context that have left memory and are in no archive.
+type evictedRun struct {
+	id       string
+	from, to uint64
+}
+
+// evicted lists them for all contexts, in the order of ids. Any goroutine: what leaves memory meanwhile goes to a whole
+// file.
+func (m *Machine) evicted() (runs []evictedRun, err error) {
+	r := acquireRecords()
+	defer releaseRecords(r)
+	m.contexts.each(func(ordinal uint32, c *Context) bool {
+		if c == nil {
+			if c, err = m.fetchBy(r, ordinal, false); err != nil {
+				return false
+			}
+		}
+		var v View
+		c.View(&v)
+		if v.First > v.Archived+1 {
+			runs = append(runs, evictedRun{c.id, v.Archived + 1, v.First - 1})
+		}
+		return true
+	})
+	slices.SortFunc(runs, func(a, b evictedRun) int { return cmp.Compare(a.id, b.id) })
+	return runs, err
+}
+
+// fill writes what of r is not here, and returns how many messages that were.
+func (h *healer) fill(w *history.Writer, shard uint32, r evictedRun) (fetched int, err error) {
+	id := []byte(r.id)
+	for seq := r.from; seq <= r.to; {
+		select {
+		case <-h.stop:
+			return fetched, history.ErrClosed
+		default:
+		}
+		last, err := h.node.history.Covered(shard, r.id, seq)
+		if err != nil {
+			return fetched, err
+		}
+		if last >= seq {
+			seq = last + 1
+			continue
+		}
+		page, next, err := h.node.opt.FetchMessages(id, seq, r.to, healPage)
+		if err == nil && next <= seq {
+			err = fmt.Errorf("no other replica has message %d of context %q", seq, r.id)
+		}
+		if err != nil {
+			return fetched, err
+		}
+		for i := 0; seq < next; seq++ {
+			end, err := jsonscan.Value(page, i)
+			if err != nil || !isMessage(page[i:end], seq) {
+				return fetched, fmt.Errorf("another replica gave something else for message %d of context %q", seq, r.id)
+			}
+			if err := w.Message(id, seq, page[i:end]); err != nil {
+				return fetched, err
+			}
+			fetched++
+			i = end + 1 // the comma
+		}
+	}
+	return fetched, nil
+}
+
+// isMessage says whether json is a stored message with this seq.
+func isMessage(json []byte, seq uint64) bool {
+	var room [32]byte
+	head := append(strconv.AppendUint(append(room[:0], storedSeq...), seq, 10), ',')
+	_, _, ok := StoredFacts(json)
+	return ok && bytes.HasPrefix(json, head)
+}
+
+// Messages appends the messages from .. to of a context to dst, as this node's replica has them in memory or in its history
+// files, in the form of AppendHistory. It is the other end of Options.FetchMessages.
+func (n *Node) Messages(dst []byte, id []byte, from, to uint64, maxBytes int) (_ []byte, next uint64, err error) {
+	c, code := n.Replica(id)
+	if code != CodeOK {
+		return dst, from, fmt.Errorf("context %q: %v", id, code)
+	}
+	var v View
+	c.View(&v)
+	if from < v.First {
+		return n.AppendHistory(dst, id, from, min(to, v.First-1), maxBytes)
+	}
+	began := len(dst)
+	for next = from; next <= min(to, v.Last); next++ {
+		json, _, _ := v.Message(next)
+		if len(dst)-began+len(json) > maxBytes && len(dst) > began {
+			break
+		}
+		if len(dst) > began {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, json...)
+	}
+	return dst, next, nil
+}
