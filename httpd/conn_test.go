@@ -319,7 +319,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	g := newRig(t)
 	c := g.dial()
 	io.WriteString(c, "POST /v1/contexts/c/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-	eventually(t, func() bool { return g.s.metrics.bytesIn.Get() > 0 }) // a connection that has said nothing is closed at once
+	eventually(t, func() bool { return g.s.metrics.received() > 0 }) // a connection that has said nothing is closed at once
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, g.s.Shutdown(ctx), context.DeadlineExceeded)

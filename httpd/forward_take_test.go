@@ -83,7 +83,7 @@ func TestTakenAppends(t *testing.T) {
 		}
 		require.Equal(t, string(twin.s.ServeForwarded(frame, nil)), got, "%v", code)
 	}
-	require.EqualValues(t, 2, g.s.metrics.tokens.Count(), "messages count where they are appended, once")
+	require.EqualValues(t, 2, g.s.metrics.tokenCount(), "messages count where they are appended, once")
 }
 
 // fixedStore answers writes with a code, unless that is CodeOK.

@@ -64,8 +64,8 @@ func TestAnyNodeAnswersAlike(t *testing.T) {
 	}
 	require.Zero(t, c.routes[0].forwarded.Load())
 	require.Greater(t, c.routes[1].forwarded.Load(), int64(20))
-	require.Equal(t, c.nodes[0].s.metrics.tokens.Count(), uint64(10), "messages count where they are appended")
-	require.Zero(t, c.nodes[1].s.metrics.tokens.Count())
+	require.Equal(t, c.nodes[0].s.metrics.tokenCount(), uint64(10), "messages count where they are appended")
+	require.Zero(t, c.nodes[1].s.metrics.tokenCount())
 }
 
 // TestOnlyTheLeaderAnswersForwarded: a forwarded request that meets no leader writes nothing and travels no further.

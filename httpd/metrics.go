@@ -34,6 +34,9 @@ type Metrics struct {
 
 	streams streamMetrics
 	forward forwardMetrics
+
+	tallies [tallies]tally
+	handed  atomic.Uint32 // tallies given to works
 }
 
 // statusCount bounds the code label: codes outside 100..599 count as 599.
@@ -113,7 +116,18 @@ func newMetrics(s *Server) *Metrics {
 	}
 	gauge := func(name string, f func() float64) { set.NewGauge(name, f) }
 	gauge("fastpaca_http_connections", func() float64 { return float64(m.connections.Load()) })
-	gauge("fastpaca_http_requests_in_flight", func() float64 { return float64(m.inflight.Load()) })
+	gauge("fastpaca_http_requests_in_flight", func() float64 {
+		n := m.inflight.Load()
+		for i := range m.tallies {
+			n += m.tallies[i].inflight.Load()
+		}
+		return float64(n)
+	})
+	for _, h := range []*Histogram{m.tokens, m.durations[routeMessages]} {
+		if len(h.counts) > histogramMax {
+			panic("httpd: a histogram has more buckets than its tallies; raise histogramMax")
+		}
+	}
 	m.streams.init(set)
 	m.forward.init(set)
 	return m
@@ -121,6 +135,12 @@ func newMetrics(s *Server) *Metrics {
 
 // observe counts an answered request.
 func (m *Metrics) observe(r route, status int, took time.Duration) {
+	m.answered(r, status).Inc()
+	m.durations[r].Observe(int64(took))
+}
+
+// answered is the counter of a route's answers with a status.
+func (m *Metrics) answered(r route, status int) *metrics.Counter {
 	i := status - 100
 	if i < 0 || i >= statusCount {
 		i = statusCount - 1
@@ -131,28 +151,39 @@ func (m *Metrics) observe(r route, status int, took time.Duration) {
 		c = m.set.GetOrCreateCounter(name)
 		m.requests[r][i].Store(c) // two racing requests store the same pointer
 	}
-	c.Inc()
-	m.durations[r].Observe(int64(took))
+	return c
 }
 
 // appended counts a message of a successful append. role is the client's, unescaped, and is not kept; counted
 // says that the server counted the tokens.
 func (m *Metrics) appended(role []byte, tokens uint32, counted bool) {
-	i := 0
+	i, source := appendLabels(role, counted)
+	m.appends[i][source].Inc()
+	m.tokens.Observe(int64(tokens))
+}
+
+// appendedQuickly is appended by way of a tally.
+func (m *Metrics) appendedQuickly(t *tally, role []byte, tokens uint32, counted bool) {
+	i, source := appendLabels(role, counted)
+	t.appends[i][source].Add(1)
+	t.tokens.observe(m.tokens, int64(tokens))
+}
+
+// appendLabels are the indexes of a message's labels, in roles and tokenSources.
+func appendLabels(role []byte, counted bool) (i, source int) {
 	for i < len(roles)-1 && string(role) != roles[i] {
 		i++
 	}
-	source := 0
 	if counted {
 		source = 1
 	}
-	m.appends[i][source].Inc()
-	m.tokens.Observe(int64(tokens))
+	return i, source
 }
 
 // write renders everything, HELP and TYPE before each family. It does not wait for w in the middle of a
 // scrape: all is gathered first.
 func (m *Metrics) write(w io.Writer) {
+	m.fold()
 	var raw, out bytes.Buffer
 	m.set.WritePrometheus(&raw)
 	metrics.WriteProcessMetrics(&raw)

@@ -21,6 +21,9 @@ type Histogram struct {
 	sum    atomic.Int64
 }
 
+// histogramMax bounds the buckets of a histogram that has tallies (metrics_tally.go).
+const histogramMax = 24
+
 // NewHistogram returns a histogram with a bucket up to and including each bound, which must ascend, and one
 // for all above. unit is how many observed units make one rendered one. bounds is kept.
 func NewHistogram(unit float64, bounds ...int64) *Histogram {
@@ -33,12 +36,17 @@ func NewHistogram(unit float64, bounds ...int64) *Histogram {
 // Observe counts v; values below 0 count as 0.
 func (h *Histogram) Observe(v int64) {
 	v = max(v, 0)
+	h.counts[h.bucket(v)].Add(1)
+	h.sum.Add(v)
+}
+
+// bucket is the index of v's bucket.
+func (h *Histogram) bucket(v int64) int {
 	i := 0
 	for i < len(h.bounds) && v > h.bounds[i] {
 		i++
 	}
-	h.counts[i].Add(1)
-	h.sum.Add(v)
+	return i
 }
 
 // Count is how many values were observed.

@@ -106,7 +106,7 @@ func TestPeersDoNotHoldUpShutdown(t *testing.T) {
 	require.NoError(t, err)
 	_, err = readAnswer(bufio.NewReader(c), "GET")
 	require.NoError(t, err)
-	before := g.s.metrics.bytesIn.Get()
+	before := g.s.metrics.received()
 	_, err = c.Write(bytes.Repeat([]byte("x"), 1000))
 	require.NoError(t, err)
 
@@ -115,5 +115,5 @@ func TestPeersDoNotHoldUpShutdown(t *testing.T) {
 	require.NoError(t, g.s.Shutdown(ctx))
 	require.ErrorIs(t, <-g.done, ErrServerClosed)
 	<-gone
-	require.Equal(t, before, g.s.metrics.bytesIn.Get(), "what peers send is not from clients")
+	require.Equal(t, before, g.s.metrics.received(), "what peers send is not from clients")
 }

@@ -76,8 +76,7 @@ func (c *conn) readQuick(b []byte) (int, error) {
 		if !q.at.CompareAndSwap(quickWaiting, quickServing) {
 			return 0, io.EOF // Shutdown closed it
 		}
-		s.metrics.bytesIn.Add(n)
-		if n > 0 && err == nil && q.head.parse(b[:n]) && c.serveQuick(b[q.head.body:n]) {
+		if n > 0 && err == nil && q.head.parse(b[:n]) && c.serveQuick(b[:n]) {
 			q.served = true
 			if s.draining.Load() {
 				q.at.Store(quickOff)
@@ -87,6 +86,7 @@ func (c *conn) readQuick(b []byte) (int, error) {
 			continue
 		}
 		q.at.Store(quickOff)
+		s.metrics.bytesIn.Add(n)
 		if q.served {
 			// fasthttp may still believe that it waits for the connection's first request.
 			q.served = false
@@ -102,8 +102,9 @@ func (c *conn) readQuick(b []byte) (int, error) {
 
 // serveQuick answers the append whose head is in c.quick.head. False: nothing was written or answered, it is for
 // fasthttp.
-func (c *conn) serveQuick(body []byte) (done bool) {
+func (c *conn) serveQuick(request []byte) (done bool) {
 	s, h := c.l.s, &c.quick.head
+	body := request[h.body:]
 	if s.draining.Load() || c.reserved || len(body) > s.cfg.MaxBodyBytes || !isJSON(h.contentType) ||
 		s.auth != nil && !s.hasKey(h.authorization) {
 		return false
@@ -111,7 +112,8 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 	began := c.l.elapsed()
 	w := s.work.Get().(*work)
 	w.route = routeMessages
-	s.metrics.inflight.Add(1)
+	t := w.tally
+	t.inflight.Add(1)
 	defer c.finishQuick(w, &done)
 	var ok bool
 	if w.id, ok = decodeID(&w.decoded, h.id); !ok {
@@ -121,8 +123,9 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 	if s.router != nil && !s.router.Local(group) {
 		status, ok := c.forwardQuick(w, group, body)
 		if ok {
+			t.in.Add(int64(len(request)))
 			s.metrics.observe(w.route, status, c.l.elapsed()-began)
-			c.writeQuick()
+			c.writeQuick(t)
 		}
 		return ok
 	}
@@ -141,11 +144,15 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 		shard.ReleaseRequest(r)
 		return false
 	}
-	s.metrics.observe(w.route, status, c.l.elapsed()-began)
-	c.writeQuick()
-	if status == http.StatusCreated {
-		s.appended(w, &r.Result)
+	// Before the answer: who has it may look at the metrics.
+	t.in.Add(int64(len(request)))
+	if took := c.l.elapsed() - began; status == http.StatusCreated {
+		s.metrics.created(t, int64(took))
+		s.appendedQuickly(w, &r.Result)
+	} else {
+		s.metrics.observe(w.route, status, took)
 	}
+	c.writeQuick(t)
 	shard.ReleaseRequest(r)
 	return true
 }
@@ -153,11 +160,11 @@ func (c *conn) serveQuick(body []byte) (done bool) {
 // finishQuick is Server.finish for the quick way.
 func (c *conn) finishQuick(w *work, done *bool) {
 	s := c.l.s
-	s.metrics.inflight.Add(-1)
+	w.tally.inflight.Add(-1)
 	if v := recover(); v != nil {
 		c.failQuick(w, func(ctx *fasthttp.RequestCtx) { s.panicked(ctx, w, v, debug.Stack()) })
 		s.metrics.observe(w.route, http.StatusInternalServerError, 0)
-		c.writeQuick()
+		c.writeQuick(w.tally)
 		*done = true
 		return
 	}
@@ -165,12 +172,22 @@ func (c *conn) finishQuick(w *work, done *bool) {
 	s.work.Put(w)
 }
 
+// appendedQuickly is appended by way of w's tally.
+func (s *Server) appendedQuickly(w *work, result *shard.Result) {
+	p := &w.parser
+	for i := range p.messages {
+		m := &p.messages[i]
+		s.metrics.appendedQuickly(w.tally, p.unescape(m.role.of(p.body)), m.tokens, m.counted)
+	}
+	s.log.appended(w.id, result.FirstSeq, result.Count, result.Version)
+}
+
 // writeQuick sends the answer in c.quick.out. An error shows at the next read.
-func (c *conn) writeQuick() {
+func (c *conn) writeQuick(t *tally) {
 	out := c.quick.out
 	if c.quick.sock != nil {
 		n := c.quick.sock.tryWrite(out)
-		c.l.s.metrics.bytesOut.Add(n)
+		t.out.Add(int64(n))
 		if out = out[n:]; len(out) == 0 {
 			return
 		}

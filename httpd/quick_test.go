@@ -308,3 +308,15 @@ func FuzzQuickHead(f *testing.F) {
 		require.False(t, twoLengths(&req.Header))
 	})
 }
+
+// received is what clients have sent so far, in bytes.
+func (m *Metrics) received() uint64 {
+	m.fold()
+	return m.bytesIn.Get()
+}
+
+// tokenCount is how many messages were appended so far.
+func (m *Metrics) tokenCount() uint64 {
+	m.fold()
+	return m.tokens.Count()
+}

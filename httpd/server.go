@@ -150,7 +150,9 @@ func New(cfg Config) *Server {
 	if cfg.APIKey != "" {
 		s.auth = []byte(cfg.APIKey)
 	}
-	s.work.New = func() any { return &work{parser: parser{counter: cfg.Counter}} }
+	s.work.New = func() any {
+		return &work{parser: parser{counter: cfg.Counter}, tally: &s.metrics.tallies[s.metrics.handed.Add(1)%tallies]}
+	}
 	s.frames.New = func() any { return &frames{} }
 	s.contexts.New = s.newForwardedContext
 	s.takings.New = s.newTaking

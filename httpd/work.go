@@ -15,6 +15,7 @@ type work struct {
 
 	view   shard.View
 	parser parser
+	tally  *tally
 }
 
 // release drops what would keep other memory alive while w waits in the pool.
