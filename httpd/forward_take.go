@@ -105,7 +105,8 @@ func (s *Server) take(frame []byte) (a *taking) {
 	return t
 }
 
-// finish sends the answer. The loop calls it, in the middle of a pass.
+// finish leaves the answer for the loop that calls it, which sends all that it has at the end of its pass; or, where the request
+// is refused at once, for the reader.
 func (a *taking) finish(r *shard.Request) {
 	s, w := a.s, a.w
 	if r.Result.Code == shard.CodeOK {
@@ -120,7 +121,7 @@ func (a *taking) finish(r *shard.Request) {
 	} else {
 		s.metrics.forward.served.Inc()
 	}
-	a.caller.Answer(a.answer)
+	a.caller.Leave(a.answer)
 	shard.ReleaseRequest(r)
 	a.release()
 }

@@ -51,5 +51,13 @@ func newPeerConn(c net.Conn) net.Conn {
 
 func (c *peerConn) Read(p []byte) (int, error) { return c.buffered.Read(p) }
 
+// WritesTo says where writes go: what a connection of another node writes is neither counted nor timed here.
+func (c *peerConn) WritesTo() net.Conn {
+	if own, ok := c.Conn.(*conn); ok {
+		return own.Conn
+	}
+	return c.Conn
+}
+
 // NetConn returns what is below, for socket options.
 func (c *peerConn) NetConn() net.Conn { return unwrap(c.Conn) }

@@ -53,6 +53,8 @@ type loop struct {
 	applies latency // of what one drive gives to the state machine
 	began   int64   // when this drive began to apply, in nanos; 0: it has applied nothing yet
 	release func(bytes int)
+	told    []*Request // were applied in this pass, and their Done is to be called
+	flusher Flusher    // nil: the transport is none
 	done    chan struct{}
 }
 
@@ -83,6 +85,7 @@ func newLoop(n *Node) *loop {
 			x.req.fail(n.notLeader())
 		}
 	}
+	l.flusher, _ = n.opt.Transport.(Flusher)
 	l.release = func(bytes int) { n.inflight.Add(-int64(bytes)) }
 	l.late = func(r *Request) {
 		n.stats.timeouts.Add(1)
@@ -111,6 +114,9 @@ func (l *loop) run(stop <-chan struct{}) {
 			l.token.Lock()
 			l.pass()
 			l.abandon()
+			if l.flusher != nil {
+				l.flusher.Flush()
+			}
 			l.token.Unlock()
 			return
 		}
@@ -180,7 +186,21 @@ func (l *loop) pass() {
 	}
 	l.drive()
 	l.submit()
+	l.tell()
 	l.flush() // after submit: the disk works while the messages are encoded
+	if l.flusher != nil {
+		l.flusher.Flush()
+	}
+}
+
+// tell calls Done of the requests that were applied in this pass: after submit, since the disk has been waited for longest, and
+// before flush, since what Done leaves for other nodes goes with the messages.
+func (l *loop) tell() {
+	for i, r := range l.told {
+		l.told[i] = nil
+		r.finish()
+	}
+	l.told = l.told[:0]
 }
 
 // persisted hands the marks of a durable batch back to raft.

@@ -165,7 +165,11 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 		if waits {
 			l.node.inflight.Add(-int64(ours.bytes))
 			l.commits.observe(l.began - ours.at)
-			if ours.req != nil {
+			switch {
+			case ours.req == nil:
+			case ours.req.then != nil:
+				l.told = append(l.told, ours.req)
+			default:
 				ours.req.finish()
 			}
 		}

@@ -20,6 +20,10 @@ type Transport interface {
 	SendSnapshot(m raft.Message)
 }
 
+// Flusher is a Transport for which Request.Done may leave something (the answer to another node's request): every pass of a
+// loop ends with Flush, which does not block.
+type Flusher interface{ Flush() }
+
 // Placement is the state machine of PlacementGroup. Open calls it from a goroutine of its own while it recovers; after
 // that only the group's loop does, one call at a time, but for Check, which is called by any goroutine.
 type Placement interface {

@@ -129,7 +129,7 @@ func (t *Transport) Call(to uint64, kind uint8, req, dst []byte, timeout time.Du
 		t.counters.callsNotSent.Add(1)
 		return dst, ErrNotSent
 	}
-	s := p.data.session.Load()
+	s := p.shared()
 	if s == nil {
 		t.counters.callsNotSent.Add(1)
 		return dst, ErrNotSent

@@ -4,8 +4,9 @@
 //
 // # Connections
 //
-// Every node dials every other one for what it wants to send; only answers come back on the same connection.
-// What travels is split by lane, a TCP connection each, so that nothing waits behind what matters less:
+// Every node dials every other one, for what it wants to send on the control lane, and for a data lane of its own. But of the two
+// data connections between two nodes both use one, the one that the lower id has dialed, as long as it is there
+// (peer.shared). What travels is split by lane, a TCP connection each, so that nothing waits behind what matters less:
 //
 //	control   heartbeats, votes, TimeoutNow: lost or late, they cost an election    always up
 //	data      appends, their acknowledgements, calls and their answers              always up
@@ -13,7 +14,8 @@
 //	stream    one proxied stream                                                    for its duration
 //	ask       one exchange, also between nodes that belong to no cluster yet        for its duration
 //
-// Appends and acknowledgements share a lane on purpose: what a loop says in one pass leaves in one write. A snapshot
+// Appends, acknowledgements, calls and answers share a lane on purpose: what a loop says in one pass leaves in one write, which
+// the loop does itself (write.go). A snapshot
 // has a connection of its own, so that a broken transfer is a broken connection and nothing else.
 //
 // A connection starts as HTTP on the node's one port (GET /internal/peer, Upgrade: fastpaca-peer). The handshake that

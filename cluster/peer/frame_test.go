@@ -26,7 +26,7 @@ func TestFrameGolden(t *testing.T) {
 	p := party{secret: []byte("secret")}
 	dump(&b, "proof of the dialer", appendFrame(nil, kindProof, p.proof("dialer", hello, []byte("challenge"))))
 	dump(&b, "proof of the acceptor", appendFrame(nil, kindProof, p.proof("acceptor", hello, []byte("challenge"), []byte("welcome"))))
-	golden(t, "frames_v1.txt", []byte(b.String()))
+	golden(t, "frames_v2.txt", []byte(b.String()))
 	var back greeting
 	require.NoError(t, back.decode(hello))
 	require.Equal(t, g, back)

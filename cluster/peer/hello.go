@@ -8,7 +8,7 @@ import (
 
 // protocolVersion is raised by any change of what follows the magic. Both ends must speak the same one: nodes that are
 // upgraded one by one need a release in between that speaks both.
-const protocolVersion = 1
+const protocolVersion = 2
 
 const (
 	magic     = "FPCP"

@@ -41,10 +41,23 @@ func (t *Transport) housekeep() {
 	}
 }
 
+// rouseIfForgotten wakes the writer for what somebody has left and not flushed: a bug, which is not to cost more than this wait.
+func (s *session) rouseIfForgotten() {
+	s.mu.Lock()
+	forgotten := len(s.buf) > 0 && !s.busy
+	s.mu.Unlock()
+	if forgotten {
+		s.rouse()
+	}
+}
+
 // check looks after one session.
 func (s *session) check(now int64) {
-	if s.dialed && s.lane == laneData {
+	if s.lane == laneData {
 		s.calls.sweep(s, now)
+	}
+	if s.lane == laneData {
+		s.rouseIfForgotten()
 	}
 	if now-s.pinged >= int64(pingEvery) {
 		s.pinged = now

@@ -157,7 +157,8 @@ func TestBrokenProtocol(t *testing.T) {
 	}{
 		"unknown kind":        {laneData, appendFrame(nil, 99, nil)},
 		"call on control":     {laneControl, appendFrame(nil, kindCall, []byte{1, 1})},
-		"answer to nobody":    {laneData, appendFrame(nil, kindAnswer, []byte{1, 0})},
+		"answer on control":   {laneControl, appendFrame(nil, kindAnswer, []byte{1, 0})},
+		"answer without id":   {laneData, appendFrame(nil, kindAnswer, nil)},
 		"call without id":     {laneData, appendFrame(nil, kindCall, nil)},
 		"bad checksum":        {laneData, damaged},
 		"bad messages":        {laneData, appendFrame(nil, kindMessages, []byte{0xff})},

@@ -22,6 +22,9 @@ type peer struct {
 	mu      sync.Mutex
 	inbound [laneLimit]*session // control and data, as dialed by the other node
 	out     outgoing            // snapshots to it
+
+	inData atomic.Pointer[session] // inbound[laneData], for readers without mu
+	left   atomic.Bool             // answers were left for Flush
 }
 
 func newPeer(t *Transport, p Peer) *peer {
@@ -60,6 +63,9 @@ func (p *peer) adopt(s *session) bool {
 		old.fail(errReplaced)
 	}
 	p.inbound[s.lane] = s
+	if s.lane == laneData {
+		p.inData.Store(s)
+	}
 	return true
 }
 
@@ -67,8 +73,25 @@ func (p *peer) abandon(s *session) {
 	p.mu.Lock()
 	if p.inbound[s.lane] == s {
 		p.inbound[s.lane] = nil
+		if s.lane == laneData {
+			p.inData.Store(nil)
+		}
 	}
 	p.mu.Unlock()
+}
+
+// shared is the data connection that both nodes send on: the one that the node with the lower id has dialed, while there is
+// one, otherwise the other one; nil without any. So all that a pass of a loop gives rise to (appends, acknowledgements,
+// answers, and the requests that came meanwhile) leaves in one write and arrives in one read, where it would be two of
+// each with a connection per direction.
+//
+// The nodes may disagree for a moment: either connection takes anything, and an answer goes where its call came from.
+func (p *peer) shared() *session {
+	own, theirs := p.data.session.Load(), p.inData.Load()
+	if own == nil || theirs != nil && p.ID < p.t.self().ID {
+		return theirs
+	}
+	return own
 }
 
 // sessions appends the sessions there are to dst.

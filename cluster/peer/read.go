@@ -106,7 +106,7 @@ func (s *session) frame(in *inbox, kind byte, body []byte, msgs []raft.Message) 
 	switch {
 	case kind == kindPing:
 		return msgs, nil
-	case kind == kindMessages && !s.dialed:
+	case kind == kindMessages && (!s.dialed || s.lane == laneData):
 		before := len(msgs)
 		msgs, err := DecodeMessages(body, s.p.ID, s.t.view.Load().self.ID, msgs)
 		for i := before; i < len(msgs); i++ {
@@ -116,9 +116,9 @@ func (s *session) frame(in *inbox, kind byte, body []byte, msgs []raft.Message) 
 			}
 		}
 		return msgs, err
-	case kind == kindCall && !s.dialed && s.lane == laneData:
+	case kind == kindCall && s.lane == laneData:
 		return msgs, s.called(in, body)
-	case kind == kindAnswer && s.dialed && s.lane == laneData:
+	case kind == kindAnswer && s.lane == laneData:
 		return msgs, s.answered(body)
 	}
 	return msgs, fmt.Errorf("%w: %d on %s", errKind, kind, s.lane)

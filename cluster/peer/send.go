@@ -17,13 +17,32 @@ func laneOf(m *raft.Message) lane {
 	return laneControl
 }
 
+// Flush sends the answers that Caller.Leave has left. It does not block.
+func (t *Transport) Flush() {
+	for _, p := range t.view.Load().peers {
+		if p.left.Load() {
+			p.flush()
+		}
+	}
+}
+
+// flush sends what was left on either data connection.
+func (p *peer) flush() {
+	p.left.Store(false)
+	for _, s := range [...]*session{p.data.session.Load(), p.inData.Load()} {
+		if s != nil {
+			s.flush()
+		}
+	}
+}
+
 // Send sends what can be sent and drops the rest: what has no connection, or no room in its queue. msgs and their Entries
 // slices are used during the call only. It does not block. All messages of one call to one node travel in one frame per lane.
 func (t *Transport) Send(msgs []raft.Message) {
 	sent := 0
 	for _, p := range t.view.Load().peers {
 		sent += p.send(msgs, laneControl, p.control.session.Load())
-		sent += p.send(msgs, laneData, p.data.session.Load())
+		sent += p.send(msgs, laneData, p.shared())
 		if sent == len(msgs) {
 			return
 		}
@@ -66,7 +85,12 @@ func (p *peer) send(msgs []raft.Message, l lane, s *session) (n int) {
 		b = appendMessage(b, m)
 	}
 	s.buf = endFrame(b, at)
-	s.end(before)
+	if l == laneData {
+		s.mu.Unlock()
+		s.flush()
+	} else {
+		s.end(before)
+	}
 	c.messagesOut.Add(uint64(n))
 	return n
 }

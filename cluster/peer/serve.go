@@ -141,15 +141,32 @@ func (w *worker) run() {
 
 // answer sends an answer. If the queue is full it is dropped, and the caller's time runs out.
 func (s *session) answer(id uint64, outcome byte, b []byte) {
+	if before, ok := s.put(id, outcome, b); ok {
+		s.end(before)
+	}
+}
+
+// leave is answer, but the answer waits for the next flush of the peer.
+func (s *session) leave(id uint64, outcome byte, b []byte) {
+	if _, ok := s.put(id, outcome, b); ok {
+		s.mu.Unlock()
+		if !s.p.left.Load() {
+			s.p.left.Store(true)
+		}
+	}
+}
+
+// put encodes an answer into the buffer, if it can be taken; end, or unlocking, is the caller's then.
+func (s *session) put(id uint64, outcome byte, b []byte) (before int, ok bool) {
 	if s.begin() != nil {
 		s.t.counters.answersDropped.Add(1)
-		return
+		return 0, false
 	}
-	before := len(s.buf)
+	before = len(s.buf)
 	f := beginFrame(s.buf, kindAnswer)
 	f = binary.AppendUvarint(f, id)
 	f = append(f, outcome)
 	f = append(f, b...)
 	s.buf = endFrame(f, before)
-	s.end(before)
+	return before, true
 }

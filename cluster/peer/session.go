@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -32,20 +31,25 @@ var (
 //
 // Whoever has something to send encodes it under mu into buf and wakes the writer if buf was empty. The writer swaps buf
 // for an empty one and writes all that gathered in one call: batches are as large as the writer is slow, and nothing
-// waits for a timer. Ownership of the bytes is the mutex's, then the writer's.
+// waits for a timer. A loop that ends its pass writes by itself instead, where it can (write.go).
 type session struct {
 	p      *peer
 	t      *Transport
 	lane   lane
-	dialed bool // by this node: it sends messages and calls, and gets answers
+	dialed bool // by this node
 	conn   net.Conn
 	max    int // of len(buf)
 
 	mu     sync.Mutex
-	buf    []byte // frames that wait for the writer
-	batch  uint64 // how often the writer has taken buf
+	buf    []byte // frames that wait
+	batch  uint64 // how often buf was taken
+	busy   bool   // it was taken by somebody who writes it: nobody else may
+	spare  []byte // to take its place
+	rest   []byte // what a direct write left to the writer; busy is the writer's then
 	closed error  // why it ended; nothing more is taken
 	calls  calls  // that wait for their answer
+
+	direct direct // belongs to who is busy
 
 	wake  chan struct{}
 	ended chan struct{}
@@ -63,6 +67,7 @@ func newSession(p *peer, l lane, c net.Conn, dialed bool) *session {
 	if l == laneControl {
 		s.max = controlQueueMax
 	}
+	s.direct.init(c)
 	s.heard.Store(p.t.cfg.Now().UnixNano())
 	return s
 }
@@ -123,55 +128,16 @@ func (s *session) begin() error {
 func (s *session) end(before int) {
 	s.mu.Unlock()
 	if before == 0 {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.rouse()
 	}
 }
 
-// write is the writer: it runs until the session ends.
-func (s *session) write() {
-	var spare []byte
-	for {
-		select {
-		case <-s.wake:
-		case <-s.ended:
-			return
-		}
-		// The goroutine that woke the writer runs it next, before those that are about to bring more. Letting them go first
-		// turned 1.7 calls a write into 22 at 64 callers, and 4.5 us a call into 1.5; one caller alone pays nothing.
-		runtime.Gosched()
-		s.mu.Lock()
-		batch := s.buf
-		s.buf = spare[:0]
-		s.batch++
-		s.mu.Unlock()
-		if err := s.writeAll(batch); err != nil {
-			s.fail(err)
-			return
-		}
-		if spare = batch; cap(spare) > keepBuffer {
-			spare = nil
-		}
+// rouse wakes the writer.
+func (s *session) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
-}
-
-func (s *session) writeAll(b []byte) error {
-	c := &s.t.counters.lanes[s.lane]
-	for len(b) > 0 {
-		piece := b[:min(len(b), writePiece)]
-		s.writing.Store(s.t.cfg.Now().UnixNano())
-		n, err := s.conn.Write(piece)
-		s.writing.Store(0)
-		c.bytesOut.Add(uint64(n))
-		c.writes.Add(1)
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
 }
 
 // ping says that this node is there.

@@ -102,6 +102,12 @@ func (s *sniffed) Read(b []byte) (int, error) {
 	return c.Read(b)
 }
 
+// WritesTo says where writes go.
+func (s *sniffed) WritesTo() net.Conn { return s.decided() }
+
+// WritesTo says where writes go.
+func (u *unread) WritesTo() net.Conn { return u.Conn }
+
 // Write writes; plain, if the client has not said anything yet: a server that speaks first refuses the connection.
 func (s *sniffed) Write(b []byte) (int, error) { return s.decided().Write(b) }
 

@@ -100,9 +100,8 @@ func (p *peer) stats(now int64) PeerStats {
 	if h := p.heard.Load(); h != 0 {
 		x.Heard = time.Duration(max(now-h, 0))
 	}
-	data := p.data.session.Load()
-	x.Connected = data != nil && p.control.session.Load() != nil
-	if data != nil {
+	x.Connected = p.data.session.Load() != nil && p.control.session.Load() != nil
+	if data := p.shared(); data != nil {
 		data.mu.Lock()
 		x.Queued = len(data.buf)
 		data.mu.Unlock()

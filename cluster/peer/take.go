@@ -25,6 +25,7 @@ type Caller struct {
 // answerer sends answers: a session, or a test.
 type answerer interface {
 	answer(id uint64, outcome byte, b []byte)
+	leave(id uint64, outcome byte, b []byte)
 }
 
 // Answer sends the answer, which is not kept. Exactly one goes to each caller. It does not block: where the connection is
@@ -37,12 +38,23 @@ func (c Caller) Answer(b []byte) {
 	c.to.answer(c.id, outcomeDone, b)
 }
 
+// Leave is Answer, but the answer waits for the next Transport.Flush: for loops, which answer many in a pass, and flush at
+// its end. Within Config.Take it leaves when that returns.
+func (c Caller) Leave(b []byte) {
+	if len(b)+callOverhead > maxFrame {
+		c.to.leave(c.id, outcomeTooLarge, nil)
+		return
+	}
+	c.to.leave(c.id, outcomeDone, b)
+}
+
 // CallerFunc is a Caller whose answer goes to f: for tests of what takes calls.
 func CallerFunc(f func(answer []byte)) Caller { return Caller{to: answerFunc(f)} }
 
 type answerFunc func([]byte)
 
 func (f answerFunc) answer(_ uint64, _ byte, b []byte) { f(b) }
+func (f answerFunc) leave(_ uint64, _ byte, b []byte)  { f(b) }
 
 // offer gives the calls that gathered while a chunk was worked off to Config.Take, and what that leaves to the workers.
 func (s *session) offer(in *inbox) {
@@ -60,6 +72,9 @@ func (s *session) offer(in *inbox) {
 		}
 	}
 	s.t.counters.served.Add(uint64(taken))
+	if s.p.left.Load() {
+		s.p.flush()
+	}
 	clear(in.calls)
 	in.calls = in.calls[:0]
 }

@@ -102,12 +102,15 @@ func TestTakenAnswerTooLarge(t *testing.T) {
 	c := Caller{to: outcomes{&said}, id: 1}
 	c.Answer(make([]byte, maxFrame-callOverhead+1)) // never touched, so that it costs no memory
 	c.Answer([]byte("x"))
-	require.Equal(t, []byte{outcomeTooLarge, outcomeDone}, said)
+	c.Leave(make([]byte, maxFrame-callOverhead+1))
+	c.Leave([]byte("x"))
+	require.Equal(t, []byte{outcomeTooLarge, outcomeDone, outcomeTooLarge, outcomeDone}, said)
 }
 
 type outcomes struct{ said *[]byte }
 
 func (o outcomes) answer(_ uint64, outcome byte, _ []byte) { *o.said = append(*o.said, outcome) }
+func (o outcomes) leave(_ uint64, outcome byte, _ []byte)  { *o.said = append(*o.said, outcome) }
 
 // TestCloseWithTakenCalls: Close waits for nobody who has taken a call, and an answer after it does no harm. Both ends.
 func TestCloseWithTakenCalls(t *testing.T) {
