@@ -13,25 +13,25 @@ import (
 // made (behind each), so that an innocent change of the schedule does not fail the test.
 var within = [planted.End]uint64{
 	planted.AckBeforeSync:         20,  // 1
-	planted.VoteBeforeDurable:     100, // 9
-	planted.VoteForgotten:         60,  // 1
+	planted.VoteBeforeDurable:     100, // 5
+	planted.VoteForgotten:         60,  // 5
 	planted.VoteForAnybody:        20,  // 1
 	planted.SuffixKept:            20,  // 1
-	planted.CommitWithoutLeader:   20,  // 2
+	planted.CommitWithoutLeader:   20,  // 1
 	planted.HeartbeatCommits:      20,  // 1
-	planted.LeaderCountsUnsynced:  40,  // 2
-	planted.LearnerCounted:        200, // 24
-	planted.ConfWithoutJoint:      60,  // 4
-	planted.ReadBeforeTermCommit:  100, // 13
-	planted.ReadRoundReused:       800, // 138
-	planted.ReadWithoutRound:      100, // 15
-	planted.VoteNotPersisted:      60,  // 1
+	planted.LeaderCountsUnsynced:  200, // 37
+	planted.LearnerCounted:        200, // 18
+	planted.ConfWithoutJoint:      120, // 18
+	planted.ReadBeforeTermCommit:  100, // 2
+	planted.ReadRoundReused:       800, // 37
+	planted.ReadWithoutRound:      100, // 1
+	planted.VoteNotPersisted:      60,  // 5
 	planted.SnapshotNotSynced:     40,  // 2
 	planted.SnapshotNameNotSynced: 40,  // 2
 	planted.HistoryNotSynced:      60,  // 6
-	planted.KeysNotInSnapshot:     40,  // 2
-	planted.LostAnsweredOK:        40,  // 4
-	planted.UnknownAnsweredLost:   20,  // 1
+	planted.KeysNotInSnapshot:     40,  // 1
+	planted.LostAnsweredOK:        40,  // 6
+	planted.UnknownAnsweredLost:   20,  // 4
 	planted.ApplyTwice:            20,  // 1
 	planted.GuardIgnored:          20,  // 1
 	planted.CommitOldTerm:         0,   // raft's own simulation finds it: raft/planted_test.go
