@@ -2,7 +2,6 @@ package raft
 
 import (
 	"fmt"
-	"slices"
 
 	"fastpaca/jepsen/planted"
 )
@@ -294,22 +293,12 @@ func (g *Group) stamp(m *Message) {
 
 func (g *Group) conf() *Conf { return &g.confs.at(g.confs.len() - 1).Conf }
 
-// peer returns the progress of id, nil if it is no member.
+// peer returns the progress of id, nil if it is no member. A handful of members: faster than a search.
 func (g *Group) peer(id uint64) *progress {
-	if len(g.peers) == 1 && g.peers[0].id == id {
-		return &g.peers[0] // nodes without others ask for themselves only, twice an entry
-	}
-	i, ok := slices.BinarySearchFunc(g.peers, id, func(p progress, id uint64) int {
-		switch {
-		case p.id < id:
-			return -1
-		case p.id > id:
-			return 1
+	for i := range g.peers {
+		if g.peers[i].id == id {
+			return &g.peers[i]
 		}
-		return 0
-	})
-	if !ok {
-		return nil
 	}
-	return &g.peers[i]
+	return nil
 }
