@@ -61,7 +61,8 @@ func (l *clients) live(dice *rand.Rand) {
 	a := l.send(context.Background(), n, method, path, "", body)
 	op.End = l.now()
 	switch {
-	case a.err != nil && refused(a.err), a.err == nil && a.code == http.StatusServiceUnavailable && a.Error != "raft_timeout":
+	case a.err != nil && refused(a.err), a.err == nil && a.code == http.StatusServiceUnavailable && a.Error != "raft_timeout",
+		a.err == nil && a.code == http.StatusRequestTimeout:
 		op.Outcome = check.Fail
 	case a.err != nil, a.code == http.StatusServiceUnavailable:
 		if op.Outcome, op.End = check.Unknown, check.Open; op.Kind == check.Get {

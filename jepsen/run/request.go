@@ -62,6 +62,9 @@ func (l *clients) send(ctx context.Context, n *node, method, path, key string, b
 	if err != nil {
 		panic(err)
 	}
+	// Without this net/http sends a request that has a key a second time by itself if the connection breaks, and answers "refused" of
+	// that second one for both, though the first may have been done. All repetitions shall be ours.
+	req.GetBody = nil
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
@@ -89,8 +92,8 @@ func (l *clients) outcome(a answer) check.Outcome {
 		return check.OK
 	case a.code == http.StatusServiceUnavailable && a.Error == "raft_timeout":
 		return check.Unknown
-	case a.code == http.StatusServiceUnavailable, a.code == http.StatusConflict:
-		return check.Fail
+	case a.code == http.StatusServiceUnavailable, a.code == http.StatusConflict, a.code == http.StatusRequestTimeout:
+		return check.Fail // 408: the request did not arrive in time
 	}
 	l.unexpected(a)
 	return check.Unknown

@@ -245,7 +245,7 @@ func (l *clients) read(dice *rand.Rand, op *check.Op, n *node) {
 	a := l.send(context.Background(), n, http.MethodGet, path, "", nil)
 	op.End, op.Attempts = l.now(), 1
 	if a.err != nil || a.code != http.StatusOK {
-		if op.Outcome = check.Fail; a.err == nil && a.code != http.StatusServiceUnavailable {
+		if op.Outcome = check.Fail; a.err == nil && a.code != http.StatusServiceUnavailable && a.code != http.StatusRequestTimeout {
 			l.unexpected(a)
 		}
 		return
