@@ -59,7 +59,7 @@ func (d *direct) now(b []byte) (n int) {
 
 // write is one attempt; true says that there is to be no other.
 func (d *direct) write(fd uintptr) bool {
-	if n, err := syscall.Write(int(fd), d.bytes); err == nil {
+	if n, err := writeNow(fd, d.bytes); err == nil {
 		d.n = n
 	}
 	return true
