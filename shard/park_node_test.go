@@ -120,6 +120,24 @@ func TestNodeParks(t *testing.T) {
 	require.NoError(t, n.Close())
 }
 
+// TestPressureParksSooner: where memory is short, contexts leave it long before their time, so that writes are taken that would
+// be refused.
+func TestPressureParksSooner(t *testing.T) {
+	o := testOptions(walfs.NewMem())
+	o.ParkAfter = time.Hour
+	o.MemoryBytes = 200 << 10
+	n := openNode(t, o)
+	for i := range 300 { // three times what the limit allows
+		id := fmt.Sprint("c", i)
+		require.Eventually(t, func() bool { return put(n, id) == CodeOK }, time.Minute, 10*time.Millisecond)
+		require.Eventually(t, func() bool { _, code := appendText(n, id, "hello"); return code == CodeOK }, time.Minute, 10*time.Millisecond)
+	}
+	var st Stats
+	n.Stats(&st)
+	require.Positive(t, st.Parked)
+	require.NoError(t, n.Close())
+}
+
 // TestNodeParksUnderLoad: writers, readers, snapshots, spills and the sweep at once, then a restart; nothing is lost.
 func TestNodeParksUnderLoad(t *testing.T) {
 	const contexts, workers, rounds = 16, 4, 60
