@@ -5,6 +5,8 @@ package shard
 import (
 	"testing"
 
+	"fastpaca/wal/walfs"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,6 +15,7 @@ import (
 // appends each, and the heartbeats of 256 groups in between.
 func TestAllocThreeNodes(t *testing.T) {
 	c := newTestCluster(t, 3, func(_ uint64, o *Options) {
+		o.FS, o.Dir = walfs.OS(), t.TempDir() // the one in memory copies a block at each write after a sync
 		o.SnapshotBytes = 1 << 30
 		o.SegmentBytes = 64 << 20
 		o.WALSoftBytes, o.WALHardBytes = 1<<30, 2<<30
