@@ -23,9 +23,7 @@ import (
 type healer struct {
 	node *Node
 	jobs worklist[hurt]
-	stop chan struct{}
-	done chan struct{}
-	once sync.Once
+	background
 
 	mu     sync.Mutex
 	queued map[uint32]bool // shards in jobs, or being healed
@@ -49,16 +47,10 @@ const (
 const healPage = 1 << 20
 
 func newHealer(n *Node) *healer {
-	h := &healer{node: n, stop: make(chan struct{}), done: make(chan struct{}), queued: map[uint32]bool{}}
+	h := &healer{node: n, queued: map[uint32]bool{}}
+	h.background.init(n)
 	h.jobs.init()
 	return h
-}
-
-func (h *healer) close() {
-	h.once.Do(func() { close(h.stop) })
-	if !h.node.opt.Manual {
-		<-h.done
-	}
 }
 
 func (h *healer) run() { h.jobs.run(h.step, h.stop, h.done) }
@@ -93,10 +85,7 @@ func (h *healer) step() bool {
 	}
 	h.node.stats.historyErrors.Add(1)
 	h.node.opt.Logf("history_not_healed", "shard", job.shard, "error", err.Error())
-	select {
-	case <-time.After(min(healPause<<min(job.tries, 10), healPauseMax)):
-	case <-h.stop:
-	}
+	h.wait(min(healPause<<min(job.tries, 10), healPauseMax))
 	job.tries++
 	h.jobs.push(job)
 	return true

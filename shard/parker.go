@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"fastpaca/wal/walfs"
 )
@@ -16,10 +15,7 @@ import (
 type parker struct {
 	node  *Node
 	queue worklist[*group] // a group is queued at most once (group.parking)
-	stop  chan struct{}
-	done  chan struct{}
-	once  sync.Once
-	pause bool   // the step failed: not at once again
+	background
 	names uint64 // parking files made in this life
 
 	mu  sync.Mutex // for what follows, which loops change
@@ -36,7 +32,8 @@ type parkJob struct {
 }
 
 func newParker(n *Node) *parker {
-	p := &parker{node: n, stop: make(chan struct{}), done: make(chan struct{})}
+	p := &parker{node: n}
+	p.background.init(n)
 	p.queue.init()
 	return p
 }
@@ -72,25 +69,7 @@ func (g *group) sweep() {
 	}
 }
 
-func (p *parker) close() {
-	p.once.Do(func() { close(p.stop) })
-	if !p.node.opt.Manual {
-		<-p.done
-	}
-}
-
-func (p *parker) run() {
-	p.queue.run(func() bool {
-		worked := p.step()
-		if p.pause {
-			select {
-			case <-time.After(retryAfter):
-			case <-p.stop:
-			}
-		}
-		return worked
-	}, p.stop, p.done)
-}
+func (p *parker) run() { p.queue.run(p.retrying(p.step), p.stop, p.done) }
 
 // step does the next piece of work. False: there is none now.
 func (p *parker) step() bool {

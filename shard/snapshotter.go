@@ -5,7 +5,6 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"fastpaca/raft"
 )
@@ -77,10 +76,7 @@ type snapshotter struct {
 	node  *Node
 	queue worklist[*group]   // a group is queued at most once (snapState.busy)
 	old   worklist[snapFile] // received snapshots, whose predecessors can go
-	stop  chan struct{}
-	done  chan struct{}
-	once  sync.Once
-	pause bool // the step failed: not at once again
+	background
 
 	mu  sync.Mutex // for what follows, which loops change
 	job *snapJob   // under way; nil: none
@@ -120,34 +116,14 @@ type capture interface {
 }
 
 func newSnapshotter(n *Node) *snapshotter {
-	s := &snapshotter{node: n, stop: make(chan struct{}), done: make(chan struct{})}
+	s := &snapshotter{node: n}
+	s.background.init(n)
 	s.queue.init()
 	s.old.init()
 	return s
 }
 
-func (s *snapshotter) close() {
-	s.once.Do(func() { close(s.stop) })
-	if !s.node.opt.Manual {
-		<-s.done
-	}
-}
-
-// retryAfter is the pause after a snapshot that failed, for example on a full disk.
-const retryAfter = time.Second
-
-func (s *snapshotter) run() {
-	s.queue.run(func() bool {
-		worked := s.step()
-		if s.pause {
-			select {
-			case <-time.After(retryAfter):
-			case <-s.stop:
-			}
-		}
-		return worked
-	}, s.stop, s.done)
-}
+func (s *snapshotter) run() { s.queue.run(s.retrying(s.step), s.stop, s.done) }
 
 // advance is a loop's word that the job is the snapshotter's again.
 func (s *snapshotter) advance(j *snapJob, to snapStage) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"fastpaca/shard/history"
 )
@@ -18,10 +17,7 @@ import (
 type spiller struct {
 	node  *Node
 	queue worklist[*group] // a group is queued at most once (group.spilling)
-	stop  chan struct{}
-	done  chan struct{}
-	once  sync.Once
-	pause bool // the step failed: not at once again
+	background
 
 	mu  sync.Mutex // for what follows, which loops change
 	job *spillJob  // under way; nil: none
@@ -46,7 +42,8 @@ const (
 )
 
 func newSpiller(n *Node) *spiller {
-	s := &spiller{node: n, stop: make(chan struct{}), done: make(chan struct{})}
+	s := &spiller{node: n}
+	s.background.init(n)
 	s.queue.init()
 	return s
 }
@@ -60,25 +57,7 @@ func (g *group) maybeSpill() {
 	}
 }
 
-func (s *spiller) close() {
-	s.once.Do(func() { close(s.stop) })
-	if !s.node.opt.Manual {
-		<-s.done
-	}
-}
-
-func (s *spiller) run() {
-	s.queue.run(func() bool {
-		worked := s.step()
-		if s.pause {
-			select {
-			case <-time.After(retryAfter):
-			case <-s.stop:
-			}
-		}
-		return worked
-	}, s.stop, s.done)
-}
+func (s *spiller) run() { s.queue.run(s.retrying(s.step), s.stop, s.done) }
 
 // step does the next piece of work. False: there is none now.
 func (s *spiller) step() bool {

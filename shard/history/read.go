@@ -47,16 +47,8 @@ func (s *Store) Append(dst []byte, shard uint32, id string, from, to uint64, max
 
 // Has reports whether message seq of a context is here. Any goroutine.
 func (s *Store) Has(shard uint32, id string, seq uint64) (bool, error) {
-	sf := &s.shards[shard]
-	r := s.rooms.Get().(*rooms)
-	defer s.rooms.Put(r)
-	sf.mu.RLock()
-	defer sf.mu.RUnlock()
-	if sf.closed {
-		return false, ErrClosed
-	}
-	_, h, err := sf.find(id, seq, r)
-	return h != nil, s.hurt(shard, err)
+	last, err := s.Covered(shard, id, seq)
+	return last > 0, err
 }
 
 // find looks for message seq of id in the shard's files, the newest first: what is asked for most left memory last.
