@@ -413,7 +413,7 @@ func testOptions(fs FS, groups int) Options {
 	return Options{
 		FS: fs, Dir: testDir, Groups: groups, SegmentBytes: MinSegmentBytes(groups),
 		SoftLimitBytes: 1 << 30, HardLimitBytes: 2 << 30,
-		RetryEvery: time.Millisecond, IdleMark: time.Hour, Rand: rand.New(rand.NewPCG(1, 2)).Uint64,
+		RetryEvery: time.Millisecond, IdleMark: time.Hour, StartPause: -1, Rand: rand.New(rand.NewPCG(1, 2)).Uint64,
 	}
 }
 

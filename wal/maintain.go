@@ -19,15 +19,14 @@ func (w *WAL) kickMaintenance() {
 	}
 }
 
-// startPause is how long maintenance waits after Open before it writes a segment ahead: what follows a start is what
-// everybody waits for. It is shorter if the active segment fills up meanwhile.
-const startPause = 500 * time.Millisecond
+// settlePoll is how often settle looks.
+const settlePoll = 10 * time.Millisecond
 
-// settle waits for startPause, unless a segment is wanted sooner.
+// settle waits for Options.StartPause, unless a segment is wanted sooner: the active one is half full, or it stops the writer.
 func (w *WAL) settle() {
-	tick := time.NewTicker(startPause / 50)
+	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
-	for range 50 {
+	for waited := time.Duration(0); waited < w.o.StartPause; waited += settlePoll {
 		if w.pool.urgent() || w.count.room.Load() < w.o.SegmentBytes/2 {
 			return
 		}

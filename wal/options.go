@@ -26,6 +26,7 @@ const (
 
 	defaultIdleMark   = 25 * time.Millisecond
 	defaultRetryEvery = time.Second
+	defaultStartPause = 500 * time.Millisecond
 )
 
 // Options configure Open. The zero value of a field means its default.
@@ -72,6 +73,10 @@ type Options struct {
 	// RetryEvery is the pause between attempts to create a segment on a full disk; default 1 s.
 	RetryEvery time.Duration
 
+	// StartPause is how long after Open no segment is written ahead, since what follows a start is what everybody waits
+	// for; less if the active one is half full before. Default 500 ms; negative: none. Without a meaning for Manual.
+	StartPause time.Duration
+
 	// Manual runs no goroutine: nothing happens but in Open, Step and Close, so that with Rand and Now from a seed
 	// and a deterministic FS, every life of the log is repeatable. See Step. Running out of file descriptors, which
 	// is otherwise waited for, is fatal.
@@ -110,6 +115,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.RetryEvery == 0 {
 		o.RetryEvery = defaultRetryEvery
+	}
+	if o.StartPause == 0 {
+		o.StartPause = defaultStartPause
 	}
 	if o.RequestSnapshot == nil {
 		o.RequestSnapshot = func([]uint32) {}
