@@ -49,16 +49,17 @@ func (s *Store) Lost(shard uint32, err error) {
 	}
 }
 
-// Condemn takes the file that e names out of use, if it is in use. It waits for writers and merges of the shard.
-func (s *Store) Condemn(shard uint32, e *DamagedError) {
+// Condemn takes the file that e is about out of use, if it is in use: another file may have its name by now. It waits for
+// writers and merges of the shard.
+func (s *Store) Condemn(shard uint32, e *DamagedError) (condemned bool) {
 	sf := &s.shards[shard]
 	sf.writing.Lock()
 	defer sf.writing.Unlock()
 	sf.mu.Lock()
-	i := slices.IndexFunc(sf.files, func(h *file) bool { return h.path == e.Path })
+	i := slices.Index(sf.files, e.of)
 	if i < 0 {
 		sf.mu.Unlock()
-		return
+		return false
 	}
 	h := sf.files[i]
 	sf.files = slices.Concat(sf.files[:i], sf.files[i+1:])
@@ -69,6 +70,7 @@ func (s *Store) Condemn(shard uint32, e *DamagedError) {
 	sf.mu.Unlock()
 	s.count(h, -1)
 	h.release()
+	return true
 }
 
 // Covered returns the last message of those from seq on that are here without a gap, as far as one block says; 0 if seq is not
@@ -155,23 +157,31 @@ func (s *Store) damagedAtOpen(name string, err error) error {
 	return nil
 }
 
-// settleCondemned makes gaps of the files that Open could not use and no other covers. Lost ones were noted before: what
-// both say becomes one.
+// settleCondemned makes gaps of the generations that only files had which Open could not use. Files and gaps are all of 1 .. next-1
+// at any time: a merged file beside its parts, say, is not missing. A gap must never take in a good file, which the file
+// that heals it would then cover. A damaged file goes when nothing of it is missing any more, and not before: a node without
+// others stops here, and what can be read of it may be all that there is.
 func (s *Store) settleCondemned(shard int) error {
 	sf := &s.shards[shard]
-	defer func() { sf.condemned = nil }()
-	slices.SortFunc(sf.condemned, func(a, b generations) int { return compare(a.from, b.from) })
-	for _, at := range sf.condemned {
-		covered := slices.ContainsFunc(sf.files, func(h *file) bool { return h.from <= at.from && at.to <= h.to })
-		known := slices.ContainsFunc(sf.gaps, func(g generations) bool { return g.from <= at.from && at.to <= g.to })
-		if covered || known && !slices.Contains(sf.gaps, at) {
-			name := filepath.Join(s.opt.Dir, fileName(uint32(shard), at.from, at.to))
-			if err := s.opt.FS.Remove(name); err != nil {
-				return err
-			}
+	condemned := sf.condemned
+	sf.condemned = nil
+	next := uint64(1)
+	if n := len(sf.files); n > 0 {
+		next = sf.files[n-1].to + 1
+	}
+	slices.SortFunc(condemned, func(a, b generations) int { return compare(a.from, b.from) })
+	for _, at := range condemned {
+		if at.to >= next {
+			sf.gaps = append(sf.gaps, generations{next, at.to})
+			next = at.to + 1
 		}
-		if !covered && !known {
-			sf.gaps = append(sf.gaps, at)
+	}
+	for _, at := range condemned {
+		if slices.ContainsFunc(sf.gaps, func(g generations) bool { return g.from <= at.to && at.from <= g.to }) {
+			continue
+		}
+		if err := s.opt.FS.Remove(filepath.Join(s.opt.Dir, fileName(uint32(shard), at.from, at.to))); err != nil {
+			return err
 		}
 	}
 	if len(sf.gaps) == 0 {
@@ -194,33 +204,51 @@ func (s *Store) missing(shard int, at generations, before string) error {
 	return nil
 }
 
-// Forget removes the history of a shard that this node holds no replica of any more. A crash in the middle leaves the
-// oldest files, which are whole and true, and may be removed by the next call. Readers go on with what they have begun.
+// Forget removes the history of a shard that this node holds no replica of any more. What an error or a crash in the middle
+// leaves are the oldest files, which are whole and true, and are removed by the next call. Readers go on with what they have
+// begun.
 func (s *Store) Forget(shard uint32) error {
 	sf := &s.shards[shard]
 	sf.writing.Lock()
 	defer sf.writing.Unlock()
-	sf.mu.Lock()
-	if sf.closed {
-		sf.mu.Unlock()
-		return ErrClosed
+	files, err := sf.list()
+	if err != nil || len(files)+len(sf.gaps) == 0 {
+		return err
 	}
-	files, gaps := sf.files, sf.gaps
-	sf.files, sf.gaps, sf.damage = nil, nil, nil
-	sf.mu.Unlock()
-	for _, at := range gaps { // the damaged files, as far as they are there
-		_ = s.opt.FS.Remove(filepath.Join(s.opt.Dir, fileName(shard, at.from, at.to)))
-	}
-	var failed error
-	for _, h := range slices.Backward(files) {
-		s.count(h, -1)
-		h.release()
-		if failed == nil { // the newest first: there must be no gap
-			failed = s.opt.FS.Remove(h.path)
+	failed := s.removeDamaged(shard, files)
+	left := len(files)
+	for ; left > 0 && failed == nil; left-- { // the newest first: there must be no gap
+		if failed = s.opt.FS.Remove(files[left-1].path); failed != nil {
+			break // it stays on the list: a file of its generations that is written later must not be covered by it
 		}
 	}
-	if len(files)+len(gaps) == 0 {
-		return nil
+	sf.mu.Lock()
+	closed := sf.closed
+	if !closed {
+		sf.files = files[:left:left]
+	}
+	if failed == nil {
+		sf.gaps, sf.damage = nil, nil
+	}
+	sf.mu.Unlock()
+	if closed {
+		return ErrClosed // which has let go of the files
+	}
+	for _, h := range files[left:] {
+		s.count(h, -1)
+		h.release()
 	}
 	return errors.Join(failed, s.opt.FS.SyncDir(s.opt.Dir))
+}
+
+// removeDamaged removes what is called like a file of the shard and is none of files.
+func (s *Store) removeDamaged(shard uint32, files []*file) error {
+	names, err := s.opt.FS.List(s.opt.Dir)
+	for _, name := range names {
+		of, _, _, ok := parseName(name)
+		if ok && of == shard && !slices.ContainsFunc(files, func(h *file) bool { return h.name == name }) {
+			err = errors.Join(err, s.opt.FS.Remove(filepath.Join(s.opt.Dir, name)))
+		}
+	}
+	return err
 }

@@ -62,7 +62,7 @@ func openFile(fsys walfs.FS, dir, name string) (*file, error) {
 }
 
 func (h *file) damaged(offset uint64, reason string) error {
-	return &DamagedError{Path: h.path, Offset: int64(offset), Reason: reason}
+	return &DamagedError{Path: h.path, Offset: int64(offset), Reason: reason, of: h}
 }
 
 // read returns the bytes of the file from offset, in room if they fit.

@@ -85,6 +85,7 @@ type DamagedError struct {
 	Path   string
 	Offset int64
 	Reason string
+	of     *file // which of the files that had this name
 }
 
 func (e *DamagedError) Error() string {
