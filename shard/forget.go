@@ -17,7 +17,7 @@ var ErrBusy = errors.New("shard: the group is busy")
 // Forget drops the state, the log and the snapshots of group id, and of its consensus all but term and vote, so that this
 // node can be made a member anew without ever giving a vote twice. The caller knows, from the group's leader after a
 // round, that a committed membership leaves this node out. It returns when all is gone. ErrBusy: the group takes a
-// snapshot, or a leader was heard of in the last seconds, so that this node may have become a member again.
+// snapshot or writes history, or a leader was heard of in the last seconds, so that this node may have become a member again.
 //
 // The order, and what a crash leaves:
 //
@@ -81,7 +81,7 @@ const forgetQuiet = 2
 func (g *group) standStill() error {
 	l := g.loop
 	switch {
-	case g.snap.busy || g.spilling:
+	case g.snap.busy || g.spilling || g.healing:
 		return ErrBusy
 	case g.heardAt != 0 && l.now-g.heardAt < int64(forgetQuiet*l.node.opt.ElectionTicks), g.raft.IsLeader():
 		return fmt.Errorf("%w: it was told by its leader just now that it is a member", ErrBusy)

@@ -42,6 +42,7 @@ type group struct {
 	quietSince           int64
 	sweepDue             int64     // contexts that the sweep owes, times its period in ticks
 	receiving            bool      // a snapshot and its history are arriving; the spiller leaves the group alone
+	healing              bool      // damaged history is being fetched: nobody else is to wait for the group's history files
 	incoming             *received // the snapshot that raft is about to be told of
 
 	// live is machine, for readers.

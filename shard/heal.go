@@ -20,6 +20,12 @@ import (
 //
 // Until a shard is whole again whatever is missing answers with an error, its merges stand still, and this node does not
 // send its history to anybody. Nothing else of the shard is concerned.
+//
+// A heal lasts as long as the others take to answer, and holds the shard's files against writers all the while. So a group
+// is claimed for it (group.healing), in turn with everybody else who would wait for the files: the spiller, which serves
+// all shards, leaves the group alone, no snapshot is received, and Forget comes later; and a heal waits for them in the
+// same way. That the machine stays the same from the claim on is needed for more: what has left the memory of a machine that
+// takes its place is not what this one would ask for.
 type healer struct {
 	node *Node
 	jobs worklist[hurt]
@@ -37,7 +43,7 @@ type hurt struct {
 }
 
 // healPause is how long a heal that failed waits for its next try, twice as long each time and healPauseMax at most: the
-// others may be away for a while.
+// others may be away for a while. Other shards are healed meanwhile.
 const (
 	healPause    = time.Second
 	healPauseMax = time.Minute
@@ -66,7 +72,7 @@ func (h *healer) damaged(shard uint32, file *history.DamagedError) {
 	}
 }
 
-// step heals the shard that waits longest. False: there is none.
+// step heals the shard that waits longest. False: there is none, or with Manual, none that may be healed now.
 func (h *healer) step() bool {
 	job, ok := h.jobs.pop()
 	if !ok {
@@ -74,20 +80,32 @@ func (h *healer) step() bool {
 	}
 	err := h.heal(job)
 	switch {
-	case err == nil:
-		h.forget(job.shard)
-		return true
-	case errors.Is(err, errAlone), errors.Is(err, history.ErrClosed), h.node.opt.Manual:
+	case err == nil, errors.Is(err, errAlone), errors.Is(err, history.ErrClosed):
 		h.forget(job.shard) // until it is met again
-		return true
 	case history.SyncFailed(err):
 		h.node.fatal(err)
+	case errors.Is(err, ErrBusy):
+		return h.later(job, healPause)
+	default:
+		// Another file of the shard may have been found damaged by this. job's own is out of use by now.
+		errors.As(err, &job.file)
+		h.node.stats.historyErrors.Add(1)
+		h.node.opt.Logf("history_not_healed", "shard", job.shard, "error", err.Error())
+		pause := min(healPause<<min(job.tries, 10), healPauseMax)
+		job.tries++
+		return h.later(job, pause)
 	}
-	h.node.stats.historyErrors.Add(1)
-	h.node.opt.Logf("history_not_healed", "shard", job.shard, "error", err.Error())
-	h.wait(min(healPause<<min(job.tries, 10), healPauseMax))
-	job.tries++
-	h.jobs.push(job)
+	return true
+}
+
+// later puts the job back on the list after a pause; with Manual at once, as there is no clock to go by. The timer needs nobody to
+// stop it: after the end of the node nobody looks at the list.
+func (h *healer) later(job hurt, pause time.Duration) bool {
+	if h.node.opt.Manual {
+		h.jobs.push(job)
+		return false
+	}
+	time.AfterFunc(pause, func() { h.jobs.push(job) })
 	return true
 }
 
@@ -104,17 +122,13 @@ var errAlone = errors.New("shard: no other replica")
 func (h *healer) heal(job hurt) error {
 	n := h.node
 	g := n.groups[job.shard]
-	var m *Machine
-	alone := false
-	if err := g.loop.call(func() { m, alone = g.machine, g.raft.SoleVoter() }); err != nil {
-		return errAlone // the node is being closed
+	m, err := h.claim(g)
+	if err != nil {
+		return err
 	}
-	if alone || n.opt.FetchMessages == nil {
-		return errAlone
-	}
-	if job.file != nil {
+	defer func() { _ = g.loop.call(func() { g.healing = false }) }()
+	if job.file != nil && n.history.Condemn(job.shard, job.file) {
 		n.opt.Logf("history_damaged", "shard", job.shard, "file", job.file.Path, "offset", job.file.Offset, "error", job.file.Reason)
-		n.history.Condemn(job.shard, job.file)
 	}
 	if n.history.Damage(job.shard) == nil {
 		return nil // a merge or an earlier heal has replaced the file
@@ -142,6 +156,25 @@ func (h *healer) heal(job hurt) error {
 	n.stats.healed.Add(1)
 	n.opt.Logf("history_healed", "shard", job.shard, "messages", fetched)
 	return nil
+}
+
+// claim begins a heal of the group, and says for which machine. ErrBusy: its files are in somebody else's hands.
+func (h *healer) claim(g *group) (m *Machine, err error) {
+	n := h.node
+	closed := g.loop.call(func() {
+		switch {
+		case n.opt.FetchMessages == nil || g.raft.SoleVoter():
+			err = errAlone
+		case g.receiving || n.spills.holds(g):
+			err = ErrBusy
+		default:
+			g.healing, m = true, g.machine
+		}
+	})
+	if closed != nil {
+		return nil, errAlone // the node is being closed
+	}
+	return m, err
 }
 
 // checkHistory is about damage that the start has met: a file whose index cannot be read, or one that is missing. Where
@@ -215,19 +248,35 @@ func (h *healer) fill(w *history.Writer, shard uint32, r evictedRun) (fetched in
 		if err != nil {
 			return fetched, err
 		}
-		for i := 0; seq < next; seq++ {
-			end, err := jsonscan.Value(page, i)
-			if err != nil || !isMessage(page[i:end], seq) {
-				return fetched, fmt.Errorf("another replica gave something else for message %d of context %q", seq, r.id)
-			}
-			if err := w.Message(id, seq, page[i:end]); err != nil {
-				return fetched, err
-			}
-			fetched++
-			i = end + 1 // the comma
+		if err := writePage(w, id, seq, next, r.to, page); err != nil {
+			return fetched, err
 		}
+		fetched += int(next - seq)
+		seq = next
 	}
 	return fetched, nil
+}
+
+// writePage writes messages from .. next-1 of a context, which another replica gave when it was asked for from .. to. What it
+// gives has come through a frame with a checksum; this is about a replica that is wrong.
+func writePage(w *history.Writer, id []byte, from, next, to uint64, page []byte) error {
+	if next > to+1 {
+		return fmt.Errorf("another replica gave messages up to %d of context %q, which it was not asked for", next-1, id)
+	}
+	at := 0
+	for seq := from; seq < next; seq++ {
+		end, err := jsonscan.Value(page, at)
+		if err == nil && isMessage(page[at:end], seq) && (end == len(page)) == (seq == next-1) && (end == len(page) || page[end] == ',') {
+			err = w.Message(id, seq, page[at:end])
+			at = end + 1
+		} else {
+			err = fmt.Errorf("another replica gave something else for message %d of context %q", seq, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isMessage says whether json is a stored message with this seq.
@@ -239,7 +288,8 @@ func isMessage(json []byte, seq uint64) bool {
 }
 
 // Messages appends the messages from .. to of a context to dst, as this node's replica has them in memory or in its history
-// files, in the form of AppendHistory. It is the other end of Options.FetchMessages.
+// files, in the form of AppendHistory. What was read before an error is good, and the error is for whoever asks for the rest. It is
+// the other end of Options.FetchMessages.
 func (n *Node) Messages(dst []byte, id []byte, from, to uint64, maxBytes int) (_ []byte, next uint64, err error) {
 	c, code := n.Replica(id)
 	if code != CodeOK {
@@ -248,7 +298,11 @@ func (n *Node) Messages(dst []byte, id []byte, from, to uint64, maxBytes int) (_
 	var v View
 	c.View(&v)
 	if from < v.First {
-		return n.AppendHistory(dst, id, from, min(to, v.First-1), maxBytes)
+		dst, next, err = n.AppendHistory(dst, id, from, min(to, v.First-1), maxBytes)
+		if next > from {
+			err = nil
+		}
+		return dst, next, err
 	}
 	began := len(dst)
 	for next = from; next <= min(to, v.Last); next++ {

@@ -83,7 +83,7 @@ func (g *group) claim(m *raft.Message) (needed bool, err error) {
 		case g.superseded(m):
 		case g.snap.busy:
 			err = fmt.Errorf("%w: %s takes or receives a snapshot already", ErrRefused, groupName(g.id))
-		case g.loop.node.spills.holds(g):
+		case g.loop.node.spills.holds(g) || g.healing:
 			err = fmt.Errorf("%w: %s writes history just now", ErrRefused, groupName(g.id))
 		default:
 			g.snap.busy, g.receiving, needed = true, true, true
@@ -113,7 +113,7 @@ func (g *group) receive(m *raft.Message, r io.Reader) error {
 	// The log may have come this far in the meantime. Then the file must not get its name: the histories might
 	// contradict one another, which raft finds out, and a start after a crash would not.
 	var late bool
-	if err := g.loop.call(func() { g.receiving, late = false, g.superseded(m) }); err != nil || late {
+	if err := g.loop.call(func() { late = g.superseded(m) }); err != nil || late {
 		g.discard(in)
 		return err
 	}
@@ -252,7 +252,7 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 		panic(fmt.Sprintf("shard: raft installs a snapshot of %s at %d that did not come by ReceiveSnapshot: this is a bug, please report it",
 			groupName(g.id), s.Index))
 	}
-	in.installed = true
+	in.installed, g.receiving = true, false
 	if g.place != nil {
 		if err := g.place.Load(in.placement); err != nil {
 			panic(fmt.Sprintf("shard: the placement group's snapshot was checked and does not load: %v: this is a bug, please report it", err))

@@ -51,7 +51,7 @@ func newSpiller(n *Node) *spiller {
 // maybeSpill queues the group when enough can leave its memory. On the loop.
 func (g *group) maybeSpill() {
 	n := g.loop.node
-	if g.machine != nil && !g.spilling && !g.receiving && g.machine.SpillBytes() >= n.opt.SpillBytes {
+	if g.machine != nil && !g.spilling && !g.receiving && !g.healing && g.machine.SpillBytes() >= n.opt.SpillBytes {
 		g.spilling = true
 		n.spills.queue.push(g)
 	}
@@ -102,14 +102,15 @@ func (s *spiller) holds(g *group) bool {
 	return s.job != nil && s.job.group == g
 }
 
-// collect has the loop say what can leave memory. While history arrives from another node, the shard's files are that
-// reception's: it lasts as long as the other end likes, and all other shards would wait with this one.
+// collect has the loop say what can leave memory. While history arrives from another node, in a snapshot or for what was
+// damaged, the shard's files are in those hands: it lasts as long as the other end likes, and all other shards would wait
+// with this one.
 func (s *spiller) collect(g *group) {
 	j := &spillJob{group: g}
 	s.set(j, spillCollecting)
 	g.loop.box.do(func() {
 		j.machine = g.machine
-		if !g.receiving {
+		if !g.receiving && !g.healing {
 			j.spill = g.machine.BeginSpill()
 		}
 		if j.spill == nil {
