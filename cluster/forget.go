@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"fastpaca/cluster/place"
@@ -86,13 +87,13 @@ func (n *Node) leftGroup(m *member, group uint32, version uint64) bool {
 	return false
 }
 
-// asked is who may lead a group: who leads it as far as known, and its replicas.
+// asked is who may lead a group: who leads it as far as known, and its replicas, each once.
 func (n *Node) asked(m *member, group uint32) (ids []uint64) {
 	if id := n.hints.leader[group].Load(); id != 0 && id != m.id {
 		ids = append(ids, id)
 	}
 	for _, id := range m.machine.picture().Set(group) {
-		if id != m.id && n.transport.Alive(id) {
+		if id != m.id && !slices.Contains(ids, id) && n.transport.Alive(id) {
 			ids = append(ids, id)
 		}
 	}

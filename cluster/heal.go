@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"fastpaca/shard"
 )
@@ -24,6 +25,9 @@ const (
 	messagesAnswer = 8
 	// messagesMost bounds what one answer is asked for. A single message may be longer.
 	messagesMost = 4 << 20
+	// messagesWait bounds the wait for an answer. It is more than callWait: a message of 8 MiB must come over a slow line, too, and
+	// nobody but the healer waits, and a node that is being closed.
+	messagesWait = 5 * time.Second
 )
 
 // fetchMessages is shard.Options.FetchMessages: the first replica that has something gives it.
@@ -34,7 +38,10 @@ func (n *Node) fetchMessages(m *member, id []byte, from, to uint64, most int) (m
 	req = append(req, id...)
 	err = errors.New("no other replica of the shard is there")
 	for _, peer := range n.asked(m, shard.Of(id)) {
-		answer, cerr := n.transport.Call(peer, KindMessages, req, nil, callWait)
+		if n.ctx.Err() != nil {
+			break // the node is being closed
+		}
+		answer, cerr := n.transport.Call(peer, KindMessages, req, nil, messagesWait)
 		switch {
 		case cerr != nil:
 			err = cerr
