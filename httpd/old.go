@@ -1,11 +1,13 @@
 package httpd
 
 import (
+	"errors"
+
 	"github.com/valyala/fasthttp"
 )
 
 // Pages of messages that have left memory, in whole or in part. They come from the history files of this node and, where
-// those do without them, from the archive; what is still in memory follows them in the same answer.
+// those do without them or are damaged, from the archive; what is still in memory follows them in the same answer.
 
 // errHistory is told to clients when old messages cannot be read; the log says why.
 const errHistory = "older messages of this context cannot be read at the moment; newer ones can, and nothing is lost for good where a replica or the archive has them"
@@ -15,13 +17,15 @@ const errHistory = "older messages of this context cannot be read at the moment;
 func (s *Server) old(ctx *fasthttp.RequestCtx, w *work, dst []byte, from, to uint64, maxBytes int) (_ []byte, next uint64, ok bool) {
 	began := len(dst)
 	dst, next, err := s.store.AppendHistory(dst, w.id, from, to, maxBytes)
-	if err == nil && next <= to && next <= w.view.Archived && s.cfg.Archive != nil && len(dst)-began < maxBytes {
+	if next <= to && next <= w.view.Archived && s.cfg.Archive != nil && len(dst)-began < maxBytes {
 		at := len(dst)
 		if at > began {
 			dst = append(dst, ',')
 		}
 		comma := len(dst)
-		dst, next, err = s.cfg.Archive(dst, w.id, next, to, maxBytes-(len(dst)-began))
+		var more error
+		dst, next, more = s.cfg.Archive(dst, w.id, next, to, maxBytes-(len(dst)-began))
+		err = errors.Join(err, more)
 		if len(dst) == comma {
 			dst = dst[:at]
 		}

@@ -133,3 +133,44 @@ func TestUnreadableHistoryIsSaid(t *testing.T) {
 	status, _ := call(s, "GET", "/v1/contexts/x/tail?limit=50")
 	require.Equal(t, http.StatusOK, status)
 }
+
+// TestArchiveForDamagedHistory: what the archive has is served from there while a history file is damaged, or does without it because it
+// is damaged; what the archive has not got yet is a 503.
+func TestArchiveForDamagedHistory(t *testing.T) {
+	store := openNodeStore(t, shard.Options{TailKeep: 50, SpillBytes: 1})
+	cfg := testConfig(t, lostStore{store})
+	const archived = 200
+	cfg.Archive = func(dst, _ []byte, from, to uint64, _ int) ([]byte, uint64, error) {
+		for next := from; ; next++ {
+			if next > min(to, archived) {
+				return dst, next, nil
+			}
+			if next > from {
+				dst = append(dst, ',')
+			}
+			dst = fmt.Appendf(dst, `{"seq":%d,"from":"archive"}`, next)
+		}
+	}
+	s := New(cfg)
+	store.do("x", shard.EncodePut(nil, &shard.Put{ID: []byte("x"), HasBudget: true, TokenBudget: 100})) // the window stays in memory
+	for range 1000 {
+		require.Equal(t, shard.CodeOK, store.append("x", 1, 300).Code)
+	}
+	store.do("x", shard.EncodeAckArchived(nil, []byte("x"), archived, 50))
+	var v shard.View
+	require.Eventually(t, func() bool {
+		require.Equal(t, shard.CodeOK, store.Read([]byte("x"), &v))
+		return v.First > archived+100
+	}, testWait, time.Millisecond)
+	require.EqualValues(t, archived, v.Archived)
+	for from := 1; from <= archived; from += 50 {
+		var page oldPage
+		status, body := call(s, "GET", fmt.Sprintf("/v1/contexts/x/messages?from_seq=%d&limit=50", from))
+		require.Equal(t, http.StatusOK, status, string(body))
+		require.NoError(t, json.Unmarshal(body, &page))
+		require.Len(t, page.Messages, 50)
+		require.JSONEq(t, fmt.Sprintf(`{"seq":%d,"from":"archive"}`, from), string(page.Messages[0]))
+	}
+	status, _ := call(s, "GET", fmt.Sprintf("/v1/contexts/x/messages?from_seq=%d&limit=50", archived+1))
+	require.Equal(t, http.StatusServiceUnavailable, status)
+}
