@@ -308,7 +308,10 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	}
 	_, err = idleReader.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
-	eventually(t, func() bool { return runtime.NumGoroutine() <= before })
+	for deadline := time.Now().Add(40 * time.Second); runtime.NumGoroutine() > before; { // eventually would be one more
+		require.True(t, time.Now().Before(deadline), "goroutines are left")
+		time.Sleep(time.Millisecond)
+	}
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
