@@ -84,7 +84,7 @@ func (s *Store) Covered(shard uint32, id string, seq uint64) (last uint64, err e
 	if sf.closed {
 		return 0, ErrClosed
 	}
-	e, h, err := sf.find(id, seq, r)
+	e, h, err := s.find(sf, id, seq, r)
 	if err != nil || h == nil {
 		return 0, s.hurt(shard, err)
 	}

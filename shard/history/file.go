@@ -19,7 +19,8 @@ type file struct {
 	f        walfs.File
 	foot     footer
 	top      []pageRef
-	refs     atomic.Int32 // the store's list is one, each transfer under way another
+	spans    atomic.Pointer[spans] // nil: not read yet
+	refs     atomic.Int32          // the store's list is one, each transfer under way another
 }
 
 // fileName is the name of the file that covers the generations from .. to of a shard.

@@ -156,6 +156,7 @@ func TestForgetThatFailed(t *testing.T) {
 			return walfs.Fault{}
 		})
 		s := open(t, Options{FS: fsys, Dir: "/h", Heal: true})
+		s.growth = 4
 		m := model{}
 		for range 8 {
 			require.NoError(t, spill(s, 0, m, 0, 5))

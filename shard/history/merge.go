@@ -6,48 +6,59 @@ import (
 )
 
 const (
-	// mergeFan is how many neighbours become one file. A file joins those after it when it is not bigger than all of
-	// them together, so that a message is rewritten about log2(bytes / bytes of a spill) / log2(mergeFan) times.
-	mergeFan = 8
-	// filesMax is how many files below MergeMax a shard may have before the cheapest mergeFan neighbours are merged, whatever their
-	// sizes: a lookup may have to ask every file.
-	filesMax = 3 * mergeFan
+	// mergeGrowth is by how much the file that a message lies in grows, on average, each time that the message is written
+	// again. A spill makes some 300 KB of messages, so that it happens twice before MergeMax; with a growth of 2, it
+	// would be ten times. What it costs is more files: about mergeGrowth of each size. Which of them has a message is mostly
+	// known without asking them (spans).
+	mergeGrowth = 16
+	// filesShare times mergeGrowth is how many files below MergeMax/mergeGrowth a shard may have before the cheapest mergeGrowth
+	// neighbours are merged, whatever their sizes: each is open, and in a shard of many contexts a lookup may have to ask them.
+	filesShare = 4
 	// MergeMax bounds what a merge makes: it must end within seconds, and its space must be found.
 	MergeMax = 1 << 30
 )
 
-// pick chooses the neighbours files[i:j] to merge next; i == j means none.
-func pick(files []*file) (i, j int) {
-	small := 0
+// pick chooses the neighbours files[i:j] to merge next; i == j means none. They are the most that end with the newest file, or
+// with the newest possible, whose bytes lie, on average over the bytes, in files of at most a growth-th of them all: big ones are
+// merged together with the small ones for which they would have been rewritten a little later.
+//
+// What that costs: a merge of s bytes from files of s1, s2 ... raises the mean of log(size of the file that a byte lies
+// in) by at least log(growth): it was at most log(sum(si*si)/s), since the logarithm is concave. So a byte that begins in
+// a file of b bytes is rewritten log(MergeMax/b) / log(growth) times at most, on average, whatever the sizes.
+func pick(files []*file, growth int64) (i, j int) {
+	small := int64(0)
 	for end := len(files); end > 0; end-- {
-		if files[end-1].size < MergeMax/2 {
+		if files[end-1].size <= MergeMax/growth {
 			small++
 		}
-		start, sum := end-1, files[end-1].size
-		for start > 0 && files[start-1].size <= sum && sum+files[start-1].size <= MergeMax {
-			start--
-			sum += files[start].size
+		var sum, squares int64 // at most MergeMax, and its square
+		for start := end - 1; start >= 0 && sum+files[start].size <= MergeMax; start-- {
+			size := files[start].size
+			sum, squares = sum+size, squares+size*size
+			if squares <= sum*sum/growth {
+				i, j = start, end
+			}
 		}
-		if end-start >= mergeFan {
-			return start, end
+		if i < j {
+			return i, j
 		}
 	}
-	if small > filesMax {
-		return cheapest(files)
+	if small > filesShare*growth {
+		return cheapest(files, int(growth))
 	}
 	return 0, 0
 }
 
-// cheapest is the run of mergeFan neighbours with the fewest bytes, if it makes a file that is allowed.
-func cheapest(files []*file) (i, j int) {
+// cheapest is the run of so many neighbours with the fewest bytes, if it makes a file that is allowed.
+func cheapest(files []*file, many int) (i, j int) {
 	best := int64(MergeMax)
-	for start := 0; start+mergeFan <= len(files); start++ {
+	for start := 0; start+many <= len(files); start++ {
 		var sum int64
-		for _, h := range files[start : start+mergeFan] {
+		for _, h := range files[start : start+many] {
 			sum += h.size
 		}
 		if sum < best {
-			best, i, j = sum, start, start+mergeFan
+			best, i, j = sum, start, start+many
 		}
 	}
 	return i, j
@@ -63,7 +74,7 @@ func (s *Store) Merge(shard uint32) (worked bool, err error) {
 	if err != nil || len(sf.gaps) > 0 {
 		return false, err // neighbours only, and that they are not beside a gap
 	}
-	i, j := pick(files)
+	i, j := pick(files, s.growth)
 	if i == j {
 		return false, nil
 	}

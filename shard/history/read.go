@@ -14,7 +14,7 @@ func (s *Store) Append(dst []byte, shard uint32, id string, from, to uint64, max
 	}
 	began := len(dst)
 	for next = from; next <= to; {
-		e, h, err := sf.find(id, next, r)
+		e, h, err := s.find(sf, id, next, r)
 		if err == nil && h == nil && len(dst) == began {
 			err = sf.damage // nil where nothing is missing
 		}
@@ -51,9 +51,15 @@ func (s *Store) Has(shard uint32, id string, seq uint64) (bool, error) {
 	return last > 0, err
 }
 
-// find looks for message seq of id in the shard's files, the newest first: what is asked for most left memory last.
-func (sf *shardFiles) find(id string, seq uint64, r *rooms) (e entry, h *file, err error) {
+// find looks for message seq of id in the files of a shard, the newest first: what is asked for most left memory last. It reads
+// an index page of those files alone that may have it.
+func (s *Store) find(sf *shardFiles, id string, seq uint64, r *rooms) (e entry, h *file, err error) {
+	hash := hashID(id)
 	for i := len(sf.files) - 1; i >= 0; i-- {
+		if !sf.files[i].may(hash, seq) {
+			continue
+		}
+		s.stats.asked.Add(1)
 		var found bool
 		if e, found, r.page, err = sf.files[i].find(id, seq, r.page); err != nil {
 			return e, nil, err

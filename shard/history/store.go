@@ -31,6 +31,7 @@ type Options struct {
 // Store is the history of all shards of a node.
 type Store struct {
 	opt    Options
+	growth int64 // mergeGrowth; less in tests, which would have to write much otherwise
 	shards []shardFiles
 	enc    *zstd.Encoder
 	dec    *zstd.Decoder
@@ -58,20 +59,21 @@ type stats struct {
 	written, merged atomic.Uint64 // bytes of files
 	files, bytes    atomic.Int64
 	messages        atomic.Int64
-	reads           atomic.Uint64
+	reads, asked    atomic.Uint64
 }
 
 // Stats are the store's counters since the start, and what it holds.
 type Stats struct {
 	WrittenBytes, MergedBytes uint64 // of files written for new messages, and by merges
 	Reads                     uint64 // blocks read for clients
+	Asked                     uint64 // index pages read to find them
 	Files, Bytes, Messages    int64  // on disk; a message that lies in two files counts twice
 }
 
 // Stats fills st.
 func (s *Store) Stats(st *Stats) {
 	*st = Stats{
-		WrittenBytes: s.stats.written.Load(), MergedBytes: s.stats.merged.Load(), Reads: s.stats.reads.Load(),
+		WrittenBytes: s.stats.written.Load(), MergedBytes: s.stats.merged.Load(), Reads: s.stats.reads.Load(), Asked: s.stats.asked.Load(),
 		Files: s.stats.files.Load(), Bytes: s.stats.bytes.Load(), Messages: s.stats.messages.Load(),
 	}
 }
@@ -88,7 +90,7 @@ func Open(o Options) (*Store, error) {
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
 	}
-	s := &Store{opt: o, shards: make([]shardFiles, o.Shards)}
+	s := &Store{opt: o, growth: mergeGrowth, shards: make([]shardFiles, o.Shards)}
 	s.rooms.New = func() any { return &rooms{} }
 	var err error
 	// The fastest level: what leaves memory is text of some 64 KiB at a time, and the processor is wanted elsewhere.

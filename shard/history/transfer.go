@@ -150,7 +150,7 @@ func (w *Writer) has(b *block) (bool, error) {
 		return false, ErrClosed
 	}
 	for seq := b.first; seq <= b.last(); {
-		e, h, err := w.sf.find(string(b.id), seq, r)
+		e, h, err := w.s.find(w.sf, string(b.id), seq, r)
 		if h == nil || err != nil {
 			return false, err
 		}
