@@ -24,8 +24,8 @@ func TestThreeNodes(t *testing.T) {
 	nodes := []*rigNode{a, b, c}
 	for i := range 300 {
 		key := fmt.Sprintf("ctx-%d", i)
-		require.Equal(t, shard.CodeOK, nodes[i%3].put(key))
-		require.Equal(t, shard.CodeOK, nodes[(i+1)%3].get(key), "through another node, at once")
+		require.Equal(t, shard.CodeOK, r.answer("a write", func() shard.Code { return nodes[i%3].put(key) }))
+		require.Equal(t, shard.CodeOK, r.answer("a read", func() shard.Code { return nodes[(i+1)%3].get(key) }), "through another node, at once")
 	}
 }
 
@@ -46,7 +46,8 @@ func TestOneOfThreeGoes(t *testing.T) {
 		r.nodes[gone].start(r.seeds)
 		r.waitReady(names...)
 		for i := range written {
-			require.Equal(t, shard.CodeOK, r.nodes[gone].get(fmt.Sprintf("ctx-%d", i)))
+			key := fmt.Sprintf("ctx-%d", i)
+			require.Equal(t, shard.CodeOK, r.answer("a read", func() shard.Code { return r.nodes[gone].get(key) }))
 		}
 	}
 }
@@ -56,7 +57,7 @@ func TestAllStopAndStart(t *testing.T) {
 	r := newRig(t)
 	r.found(nil, "a", "b", "c")
 	id := r.nodes["a"].ClusterID()
-	require.Equal(t, shard.CodeOK, r.nodes["a"].put("ctx"))
+	require.Equal(t, shard.CodeOK, r.answer("a write", func() shard.Code { return r.nodes["a"].put("ctx") }))
 	for _, n := range r.nodes {
 		n.stop()
 	}
@@ -66,7 +67,7 @@ func TestAllStopAndStart(t *testing.T) {
 	r.waitReady("a", "b", "c")
 	for _, n := range r.nodes {
 		require.Equal(t, id, n.ClusterID())
-		require.Equal(t, shard.CodeOK, n.get("ctx"))
+		require.Equal(t, shard.CodeOK, r.answer("a read", func() shard.Code { return n.get("ctx") }))
 	}
 }
 

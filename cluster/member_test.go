@@ -30,11 +30,7 @@ func (r *rig) holds(prefix string, count int, names ...string) {
 	for _, name := range names {
 		for i := range count {
 			key := fmt.Sprintf("%s-%d", prefix, i)
-			var code shard.Code
-			r.wait(key+" is read through "+name, func() bool {
-				code = r.nodes[name].get(key)
-				return code != shard.CodeUnavailable && code != shard.CodeTimeout
-			})
+			code := r.answer(key+" is read through "+name, func() shard.Code { return r.nodes[name].get(key) })
 			require.Equal(r.t, shard.CodeOK, code, "%s through %s", key, name)
 		}
 	}

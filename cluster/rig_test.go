@@ -249,6 +249,17 @@ func (r *rig) wait(what string, f func() bool) {
 	}
 }
 
+// answer is what a client gets in the end that repeats what was answered by a 503: nothing was done, or nobody can say. What f does
+// can be done twice.
+func (r *rig) answer(what string, f func() shard.Code) (code shard.Code) {
+	r.t.Helper()
+	r.wait(what, func() bool {
+		code = f()
+		return code != shard.CodeUnavailable && code != shard.CodeTimeout
+	})
+	return code
+}
+
 func (r *rig) waitReady(names ...string) {
 	r.t.Helper()
 	for _, name := range names {
