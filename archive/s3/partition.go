@@ -214,6 +214,7 @@ func (s *Store) commit(ctx context.Context, p *partition, m *manifest, add table
 		next.etag, err = s.client.put(ctx, p.dir+"manifest", s.codec.encodeManifest(next), m.etag)
 		if err == nil {
 			p.publish(next)
+			m = next
 			break
 		}
 		if !errors.Is(err, errLostRace) {
@@ -233,11 +234,14 @@ func (s *Store) commit(ctx context.Context, p *partition, m *manifest, add table
 			return 0, ignoreStale(err)
 		}
 	}
-	p.follow(p.manifest.Load())
+	// The tips are those of m, which is what was committed. The newest manifest may be somebody else's by now, who has gone on with
+	// the same contexts: it is followed after that, or its extents would be taken for missing and be added a second time.
+	p.follow(m)
 	for i := range add {
 		inserted += add[i].rows()
 		p.tip(add[i].context, add[i].to)
 	}
+	p.follow(p.manifest.Load())
 	if len(p.manifest.Load().inline) > inlineMax {
 		// What could not be folded now is folded after another commit. Until then the manifest is longer.
 		_ = s.fold(s.life, p)

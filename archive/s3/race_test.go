@@ -153,3 +153,41 @@ func TestContention(t *testing.T) {
 		t.Errorf("generation %d after %d commits", m.generation, nodes*commits)
 	}
 }
+
+// TestAnswerBehindOthers: the answer to a commit is slow, and meanwhile another node has gone on with the same context and a
+// reader of this one has seen it. What this node knows of the index then is what the others made of it: it adds nothing twice.
+func TestAnswerBehindOthers(t *testing.T) {
+	_, cfg := migrated(t)
+	gate := testserver.NewGate(t, server.Addr())
+	behind := cfg
+	behind.Endpoint = "http://" + gate.Addr()
+	a, b := open(t, behind), open(t, cfg)
+	id := contextsOf(3, 1)[0]
+	var rows []archive.Row
+	for seq := uint64(1); seq <= 20; seq++ {
+		rows = append(rows, conformance.Row(id, seq))
+	}
+	manifest := "/" + cfg.Bucket + "/" + cfg.Prefix + "index/03/manifest"
+	var once sync.Once
+	gate.Set(func(_ http.ResponseWriter, r *http.Request, next func()) (answered bool) {
+		if r.Method != http.MethodPut || r.URL.Path != manifest {
+			return false
+		}
+		once.Do(func() {
+			next()
+			conformance.Put(t, b, slices.Clone(rows))
+			if got, err := conformance.ReadAll(context.Background(), a, id, 1, 99, whole); err != nil || len(got) != len(rows) {
+				t.Errorf("%d rows, %v", len(got), err)
+			}
+			answered = true
+		})
+		return answered
+	})
+	conformance.Put(t, a, slices.Clone(rows[:10]))
+	conformance.Put(t, a, slices.Clone(rows[10:15]))
+	got, err := conformance.ReadAll(context.Background(), open(t, cfg), id, 1, 99, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conformance.Equal(t, got, rows)
+}
