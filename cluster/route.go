@@ -37,25 +37,56 @@ type hints struct {
 }
 
 // leaderOf returns the node to send a request for group to: the leader as raft here knows it, or who it was last, or
-// any replica, another one with each try. 0: nobody known. ask: more tries, at once, may find somebody: this node is no
-// member of the group, and the others may know.
+// somebody who may know, another one with each try. 0: nobody known. ask: more tries, at once, may find somebody: this node is
+// no member of the group, and the others may know.
 func (n *Node) leaderOf(m *member, group uint32, try int) (id uint64, ask bool) {
 	if id, _ := m.store.Leader(group); id != 0 {
 		return id, false
 	}
-	set := m.machine.picture().Set(group)
-	if slices.Contains(set, m.id) {
+	pm := m.machine.picture()
+	set := pm.Set(group)
+	if slices.Contains(set, m.id) && m.store.Follows(group) {
 		return 0, false // who votes for the next leader hears of it first
 	}
 	if id := n.hints.leader[group].Load(); try == 0 && id != 0 && id != m.id && n.transport.Alive(id) {
 		return id, true
+	}
+	// The map is ahead of the group: who is to go leads until its successor has the log. So when all of the set were asked, every
+	// other try is for one of the others.
+	if turn := try - len(set); turn > 0 && turn%2 == 1 {
+		if id := n.outside(m, pm, set, turn/2); id != 0 {
+			return id, false
+		}
 	}
 	for i := range set {
 		if id := set[(try+i)%len(set)]; n.transport.Alive(id) {
 			return id, try <= len(set)
 		}
 	}
-	return 0, false
+	return n.outside(m, pm, set, try), false
+}
+
+// outside is one of the live members that are not in set, another one with each turn; 0: there are none.
+func (n *Node) outside(m *member, pm *place.Map, set []uint64, turn int) uint64 {
+	fits := func(x *place.Node) bool {
+		return x.Member() && x.ID != m.id && !slices.Contains(set, x.ID) && n.transport.Alive(x.ID)
+	}
+	count := 0
+	for i := range pm.Nodes {
+		if fits(&pm.Nodes[i]) {
+			count++
+		}
+	}
+	for i := range pm.Nodes {
+		if count == 0 || !fits(&pm.Nodes[i]) {
+			continue
+		}
+		if turn%count == 0 {
+			return pm.Nodes[i].ID
+		}
+		turn--
+	}
+	return 0
 }
 
 // Local is httpd.Router: whether a request for the group is served here. Without a cluster it is, and gets unavailable.

@@ -36,6 +36,13 @@ func (n *Node) Leader(group uint32) (id, term uint64) {
 	return g.leaderNow.Load(), g.termNow.Load()
 }
 
+// Follows reports whether this node takes part in group, so that it hears who leads it. Not: a replica that is to come or was
+// forgotten, of which there is nothing here yet, and one that is stopped (group_diverged). Any goroutine.
+func (n *Node) Follows(group uint32) bool {
+	g := n.group(group)
+	return g != nil && g.member.Load()
+}
+
 // LeaderChanged returns a channel that is closed when the known leader of any group changes next. To miss nothing, ask
 // for the channel first, then for the leaders.
 func (n *Node) LeaderChanged() <-chan struct{} { return n.leaders.wait() }
