@@ -34,11 +34,11 @@ func sweepEvery(timeouts ...time.Duration) time.Duration {
 // undoes: the connection clears a real deadline that was fired before (fired), the sweeper looks again after
 // firing. In between a read or write may still fail, of a connection that was idle up to its very deadline.
 type lazyDeadline struct {
-	at    atomic.Int64 // Unix ns, 0: none
+	at    atomic.Int64 // of listener.clock, 0: none
 	fired atomic.Bool
 }
 
-// set moves the deadline to at, Unix ns; 0 is none.
+// set moves the deadline to at, a time of listener.clock; 0 is none.
 func (d *lazyDeadline) set(at int64, real func(time.Time) error) {
 	d.at.Store(at)
 	if d.fired.Load() && d.fired.CompareAndSwap(true, false) {
@@ -78,10 +78,10 @@ func phase(nc net.Conn, state fasthttp.ConnState) {
 	}
 }
 
-// elapsed is a clock for durations: one look where time.Now takes two.
+// elapsed is a clock for durations, which nobody can turn: one look where time.Now takes two.
 func (l *listener) elapsed() time.Duration { return time.Since(l.began) }
 
-// after is the moment d from now, or up to one sweep later.
+// after is the moment d from now, or up to one sweep later. It is never 0.
 func (l *listener) after(d time.Duration) int64 { return l.clock.Load() + int64(l.period) + int64(d) }
 
 // SetDeadline implements net.Conn and ends the laziness: fasthttp calls it for one purpose, to hand a
@@ -104,7 +104,7 @@ func (l *listener) sweep() {
 		case <-l.swept:
 			return
 		}
-		now := time.Now().UnixNano()
+		now := int64(l.elapsed())
 		l.clock.Store(now)
 		l.mu.Lock()
 		for c := range l.conns {

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"net"
 	"testing"
 	"time"
 
@@ -54,4 +55,24 @@ func TestSweepPeriodFollowsTheShortestTimeout(t *testing.T) {
 	require.Equal(t, time.Second, sweepEvery(time.Minute, time.Hour))
 	require.Equal(t, 100*time.Millisecond, sweepEvery(1600*time.Millisecond, time.Minute))
 	require.Equal(t, sweepMin, sweepEvery(time.Millisecond))
+}
+
+// TestDeadlinesCountFromTheStart: the wall clock, which somebody may turn, has no part in them.
+func TestDeadlinesCountFromTheStart(t *testing.T) {
+	before := time.Now()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	cfg := testConfig(t, newMemoryStore())
+	cfg.ReadTimeout = 100 * time.Millisecond // swept often
+	l := newListener(New(cfg), ln)
+	defer func() {
+		require.NoError(t, l.Close())
+		l.closeConns()
+		l.group.Wait()
+	}()
+	require.NotZero(t, l.after(0), "0 is no deadline")
+	eventually(t, func() bool { return l.clock.Load() > 0 })
+	at := l.after(time.Minute)
+	require.Greater(t, at, int64(time.Minute))
+	require.LessOrEqual(t, at, int64(time.Since(before)+l.period+time.Minute))
 }

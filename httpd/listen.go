@@ -41,7 +41,7 @@ type listener struct {
 	closed    chan struct{}
 	once      sync.Once
 	period    time.Duration // between two sweeps
-	clock     atomic.Int64  // Unix ns of the last sweep
+	clock     atomic.Int64  // elapsed ns at the last sweep
 	began     time.Time     // see elapsed
 	swept     chan struct{} // closed when the connections are, by closeConns
 	sweptOnce sync.Once
@@ -60,7 +60,6 @@ func newListener(s *Server, ln net.Listener) *listener {
 		began:     time.Now(),
 		period:    sweepEvery(s.cfg.ReadTimeout, s.cfg.WriteTimeout, s.cfg.IdleTimeout),
 	}
-	l.clock.Store(time.Now().UnixNano())
 	l.group.Add(1)
 	go l.sweep()
 	return l
