@@ -47,7 +47,7 @@ func TestTakenCallDoesNotAllocate(t *testing.T) {
 		c.Take = func(_ uint64, calls []Incoming) {
 			for i := range calls {
 				calls[i].Taken = true
-				calls[i].Answer(calls[i].Request)
+				calls[i].Leave(calls[i].Request)
 			}
 		}
 	})

@@ -24,22 +24,12 @@ type Caller struct {
 
 // answerer sends answers: a session, or a test.
 type answerer interface {
-	answer(id uint64, outcome byte, b []byte)
 	leave(id uint64, outcome byte, b []byte)
 }
 
-// Answer sends the answer, which is not kept. Exactly one goes to each caller. It does not block: where the connection is
+// Leave answers; b is not kept. Exactly one answer goes to each caller. It waits for the next Transport.Flush: loops answer
+// many in a pass, and flush at its end. Within Config.Take it leaves when that returns. Leave does not block: where the connection is
 // gone or its queue is full, the answer is dropped, and the caller is told that it does not know the outcome.
-func (c Caller) Answer(b []byte) {
-	if len(b)+callOverhead > maxFrame {
-		c.to.answer(c.id, outcomeTooLarge, nil)
-		return
-	}
-	c.to.answer(c.id, outcomeDone, b)
-}
-
-// Leave is Answer, but the answer waits for the next Transport.Flush: for loops, which answer many in a pass, and flush at
-// its end. Within Config.Take it leaves when that returns.
 func (c Caller) Leave(b []byte) {
 	if len(b)+callOverhead > maxFrame {
 		c.to.leave(c.id, outcomeTooLarge, nil)
@@ -53,8 +43,7 @@ func CallerFunc(f func(answer []byte)) Caller { return Caller{to: answerFunc(f)}
 
 type answerFunc func([]byte)
 
-func (f answerFunc) answer(_ uint64, _ byte, b []byte) { f(b) }
-func (f answerFunc) leave(_ uint64, _ byte, b []byte)  { f(b) }
+func (f answerFunc) leave(_ uint64, _ byte, b []byte) { f(b) }
 
 // offer gives the calls that gathered while a chunk was worked off to Config.Take, and what that leaves to the workers.
 func (s *session) offer(in *inbox) {

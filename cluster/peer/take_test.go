@@ -60,7 +60,10 @@ func TestTakenCallsAreAnsweredLater(t *testing.T) {
 
 	eventually(t, "all are taken", func() bool { return k.taken() == n })
 	for i := n - 1; i >= 0; i-- {
-		work.Go(func() { k.callers[i].Answer(append([]byte("answer to "), k.reqs[i]...)) })
+		work.Go(func() {
+			k.callers[i].Leave(append([]byte("answer to "), k.reqs[i]...))
+			b.tr.Flush()
+		})
 	}
 	work.Wait()
 	var st Stats
@@ -88,7 +91,8 @@ func TestTakenCallsOfALostConnection(t *testing.T) {
 		_, err := a.tr.Call(2, 2, nil, nil, time.Minute)
 		return err == nil
 	})
-	k.callers[0].Answer([]byte("late"))
+	k.callers[0].Leave([]byte("late"))
+	b.tr.Flush()
 	var st Stats
 	eventually(t, "it is dropped", func() bool { b.tr.Stats(&st); return st.AnswersDropped == 1 })
 	got, err := a.tr.Call(2, 2, []byte("next"), nil, time.Minute)
@@ -100,17 +104,14 @@ func TestTakenCallsOfALostConnection(t *testing.T) {
 func TestTakenAnswerTooLarge(t *testing.T) {
 	var said []byte
 	c := Caller{to: outcomes{&said}, id: 1}
-	c.Answer(make([]byte, maxFrame-callOverhead+1)) // never touched, so that it costs no memory
-	c.Answer([]byte("x"))
-	c.Leave(make([]byte, maxFrame-callOverhead+1))
+	c.Leave(make([]byte, maxFrame-callOverhead+1)) // never touched, so that it costs no memory
 	c.Leave([]byte("x"))
-	require.Equal(t, []byte{outcomeTooLarge, outcomeDone, outcomeTooLarge, outcomeDone}, said)
+	require.Equal(t, []byte{outcomeTooLarge, outcomeDone}, said)
 }
 
 type outcomes struct{ said *[]byte }
 
-func (o outcomes) answer(_ uint64, outcome byte, _ []byte) { *o.said = append(*o.said, outcome) }
-func (o outcomes) leave(_ uint64, outcome byte, _ []byte)  { *o.said = append(*o.said, outcome) }
+func (o outcomes) leave(_ uint64, outcome byte, _ []byte) { *o.said = append(*o.said, outcome) }
 
 // TestCloseWithTakenCalls: Close waits for nobody who has taken a call, and an answer after it does no harm. Both ends.
 func TestCloseWithTakenCalls(t *testing.T) {
@@ -127,6 +128,7 @@ func TestCloseWithTakenCalls(t *testing.T) {
 	eventually(t, "it is taken", func() bool { return k.taken() == 1 })
 	require.NoError(t, b.tr.Close())
 	require.ErrorIs(t, <-failed, ErrUnknown)
-	k.callers[0].Answer([]byte("late"))
+	k.callers[0].Leave([]byte("late"))
+	b.tr.Flush()
 	require.NoError(t, a.tr.Close())
 }
