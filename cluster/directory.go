@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -85,7 +86,30 @@ func (d *Directory) identify(name string) error {
 	if d.Identity.ClusterID == "" && d.hasLog() {
 		return fmt.Errorf("node identity %s names no cluster, but there is a log beside it: the file is older than the log, restore the newest one", file)
 	}
-	return nil
+	return d.missesLog()
+}
+
+// missesLog refuses a directory whose log is gone while its identity is not: a volume that was not mounted, or files that
+// somebody removed. ANCHORS.md B.19: the node would come back as who it was, without what it acknowledged.
+func (d *Directory) missesLog() error {
+	if !d.Identity.LogBegun {
+		return nil
+	}
+	if has, err := d.hasSegments(); err != nil || has {
+		return err
+	}
+	return fmt.Errorf("data directory %s: node.json belongs to a node with a log, but there is none in %s; if that is a volume, mount it; if the log "+
+		"is lost, so is what this node acknowledged: one of several nodes starts anew with an empty directory (move this one away, "+
+		"node.json too), and a single node from a backup", d.Path, filepath.Join(d.Path, "wal"))
+}
+
+// hasSegments reports whether the log has any.
+func (d *Directory) hasSegments() (bool, error) {
+	entries, err := os.ReadDir(filepath.Join(d.Path, "wal"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("data directory %s: %w", d.Path, err)
+	}
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return filepath.Ext(e.Name()) == ".wal" }), nil
 }
 
 func (d *Directory) hasLog() bool {
@@ -122,6 +146,7 @@ func (d *Directory) store(id Identity) error {
 	}
 	d.Identity.Version, d.Identity.ClusterID, d.Identity.RaftID = id.Version, id.ClusterID, id.RaftID
 	d.Identity.Joined, d.Identity.Genesis, d.Identity.Pending = id.Joined, id.Genesis, id.Pending
+	d.Identity.LogBegun = id.LogBegun
 	return nil
 }
 

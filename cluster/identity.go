@@ -32,6 +32,9 @@ type Identity struct {
 	Joined      bool           `json:"joined,omitempty"`  // came later: no founder, its groups begin without members
 	Genesis     *place.Genesis `json:"genesis,omitempty"` // of the cluster, also where Joined: it is the map's first state
 	Pending     *place.Genesis `json:"pending,omitempty"`
+	// LogBegun: a member's log was begun beside this file. Where it is gone, so is what this node acknowledged and whom it
+	// voted for, and the directory is refused: with an empty log the node would vote under its old identity.
+	LogBegun bool `json:"log_begun,omitempty"`
 }
 
 func encodeIdentity(id *Identity) ([]byte, error) {
@@ -63,8 +66,8 @@ func (id *Identity) check() error {
 		return errors.New("it lacks a cluster id")
 	case id.Version == 1:
 		return nil
-	case id.ClusterID == "" && (id.RaftID != 0 || id.Joined || id.Genesis != nil):
-		return errors.New("it has a raft id or a genesis, but no cluster")
+	case id.ClusterID == "" && (id.RaftID != 0 || id.Joined || id.Genesis != nil || id.LogBegun):
+		return errors.New("it has a raft id, a genesis or a log, but no cluster")
 	case id.ClusterID == "":
 	case id.RaftID == 0 || id.Genesis == nil || id.Pending != nil || id.Genesis.ClusterID != id.ClusterID:
 		return errors.New("it has a cluster, but its raft id or genesis is missing or another's")
@@ -117,6 +120,16 @@ func (d *Directory) enter(raftID uint64, joined bool, g *place.Genesis) error {
 		Version: identityVersion, Name: old.Name, Incarnation: old.Incarnation,
 		ClusterID: g.ClusterID, RaftID: raftID, Joined: joined, Genesis: g,
 	})
+}
+
+// begun notes that the log of a member was begun, once. Not by a start whose disk had no room for it.
+func (d *Directory) begun() error {
+	if has, err := d.hasSegments(); err != nil || !has || d.Identity.LogBegun {
+		return err
+	}
+	next := d.Identity
+	next.LogBegun = true
+	return d.store(next)
 }
 
 // upgrade makes a directory of version 1 what it always was: a cluster of one whose only node has id 1.

@@ -63,6 +63,7 @@ func TestDamagedIdentityIsRefused(t *testing.T) {
 	f(`{"version":1,"name":"n","incarnation":"i"}`, "lacks a cluster id")
 	f(`{"version":2,"cluster_id":"c","name":"n","incarnation":"i"}`, "its raft id or genesis is missing")
 	f(`{"version":2,"name":"n","incarnation":"i","raft_id":3}`, "but no cluster")
+	f(`{"version":2,"name":"n","incarnation":"i","log_begun":true}`, "but no cluster")
 	founder := `{"id":1,"name":"n","incarnation":"i","address":"h:1","state":1}`
 	f(`{"version":2,"cluster_id":"c","name":"m","incarnation":"j","raft_id":1,"genesis":{"cluster_id":"c","nodes":[`+founder+`]}}`, "does not name this node")
 	f(`{"version":2,"cluster_id":"c","name":"n","incarnation":"i","raft_id":2,"genesis":{"cluster_id":"c","nodes":[`+founder+`]}}`, "not the one that its genesis gives")
@@ -81,6 +82,47 @@ func TestNames(t *testing.T) {
 	for _, bad := range []string{"", "a b", "a\n", "\xff", string(make([]byte, 129))} {
 		require.Error(t, CheckName(bad), "%q", bad)
 	}
+}
+
+// A member whose log is gone must not come back as who it was: its empty log would vote, and an acknowledged write that it had with
+// one other node would be lost with that one (ANCHORS.md B.19). Alone, it would begin anew without a word.
+func TestALostLogIsRefused(t *testing.T) {
+	r := newRig(t)
+	a := r.listen("a")
+	log := filepath.Join(a.path, "wal")
+	dir, err := OpenDirectory(a.path, "a")
+	require.NoError(t, err)
+	g, err := newGenesis("cluster-1", []Seen{{"a", dir.Identity.Incarnation, a.addr}})
+	require.NoError(t, err)
+	require.NoError(t, dir.enter(1, false, g)) // a crash between this and the first segment
+	require.NoError(t, dir.Close())
+	a.start(nil)
+	r.waitReady("a")
+	r.write("k", 10, "a")
+	require.True(t, a.dir.Identity.LogBegun)
+	a.stop()
+	a.start(nil)
+	r.waitReady("a")
+	r.holds("k", 10, "a")
+	a.stop()
+
+	away := filepath.Join(t.TempDir(), "wal")
+	require.NoError(t, os.Rename(log, away))
+	refused := func() {
+		t.Helper()
+		_, err := OpenDirectory(a.path, "a")
+		require.ErrorContains(t, err, "there is none in "+log)
+	}
+	refused()
+	require.NoError(t, os.Mkdir(log, 0o700)) // where it should have been mounted
+	refused()
+	require.NoError(t, os.Mkdir(filepath.Join(log, "lost+found"), 0o700))
+	refused()
+	require.NoError(t, os.RemoveAll(log))
+	require.NoError(t, os.Rename(away, log))
+	a.start(nil)
+	r.waitReady("a")
+	r.holds("k", 10, "a")
 }
 
 // A version 1 is a cluster of one, and stays the same cluster.
@@ -130,6 +172,13 @@ func TestIdentityStates(t *testing.T) {
 	require.NoError(t, d.enter(2, false, g))
 	again()
 	require.Equal(t, uint64(2), d.Identity.RaftID)
+	require.NoError(t, d.begun())
+	require.False(t, d.Identity.LogBegun, "there is no segment")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "wal"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "wal", "0000000000000001.wal"), nil, 0o600))
+	require.NoError(t, d.begun())
+	again()
+	require.True(t, d.Identity.LogBegun)
 	require.NoError(t, d.Close())
 }
 

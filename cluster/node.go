@@ -116,6 +116,12 @@ func (n *Node) start(contacts []place.Node) error {
 	if m.store, err = shard.Open(opt); err != nil {
 		return err
 	}
+	// Before the others can be told anything that the log has to remember.
+	n.mu.Lock()
+	if err := n.opt.Dir.begun(); err != nil {
+		n.opt.Logf("identity_failed", "error", err.Error()) // a full disk: the next start notes it
+	}
+	n.mu.Unlock()
 	n.transport.Start(peer.Hello{
 		ClusterID: id.ClusterID, ID: id.RaftID, Name: id.Name, Incarnation: id.Incarnation, Address: n.opt.Advertise,
 	}, m.store)
