@@ -119,7 +119,7 @@ func newTestBench(t *testing.T) *bench {
 	require.NoError(t, err)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	b, err := newBench(context.Background(), options{quick: true, bin: self, dir: t.TempDir(), maxprocs: 2}, 1)
+	b, err := newBench(context.Background(), options{quick: true, longer: 1, bin: self, dir: t.TempDir(), maxprocs: 2}, 1)
 	require.NoError(t, err)
 	b.prog.Close()
 	b.prog = report.NewProgress(null, 1)

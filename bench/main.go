@@ -67,6 +67,7 @@ type options struct {
 	maxprocs int
 	list     bool
 	keep     bool
+	longer   int
 }
 
 // scenario is one part of the benchmark.
@@ -106,6 +107,7 @@ func run(ctx context.Context, args []string) int {
 	fs.IntVar(&o.maxprocs, "gomaxprocs", runtime.NumCPU(), "GOMAXPROCS of every server")
 	fs.BoolVar(&o.list, "list", false, "list the scenarios and stop")
 	fs.BoolVar(&o.keep, "keep", false, "keep data directories and logs")
+	fs.IntVar(&o.longer, "longer", 1, "the writes scenario with so many times the messages (some 80 MB each)")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -113,6 +115,9 @@ func run(ctx context.Context, args []string) int {
 		return 1
 	}
 	picked, err := pick(o.only)
+	if err == nil && o.longer < 1 {
+		err = fmt.Errorf("-longer is %d, want 1 or more", o.longer)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1

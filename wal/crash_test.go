@@ -74,6 +74,7 @@ func TestCrashAtEveryFileOperation(t *testing.T) {
 			require.NotZero(t, total.rotations)
 			require.NotZero(t, total.carried, "the workload copies nothing forward")
 			require.NotZero(t, total.reclaimed, "the workload gives no segment up")
+			require.NotZero(t, total.leftOver, "no sync of the workload leaves anything to the next")
 			require.NotZero(t, total.forgotten, "the workload forgets no group")
 		})
 	}
@@ -84,6 +85,7 @@ type crashTotals struct {
 	crashes                       int
 	forgotten                     int // heard by the second lives
 	rotations, carried, reclaimed uint64
+	leftOver                      uint64
 }
 
 // crashOnce runs a life that crashes at call at, and two more. It returns false if the first life ended
@@ -102,6 +104,7 @@ func crashOnce(t *testing.T, c crashCase, at int, seed uint64, total *crashTotal
 	s, crashed, stats := crashLife(t, c, mem, base, at, seed, crashBatches)
 	total.rotations += stats.Rotations
 	total.carried += stats.CarriedGroups
+	total.leftOver += stats.LeftOver
 	total.reclaimed += stats.Recycled + stats.Removed
 	if !crashed {
 		return false

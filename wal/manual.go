@@ -11,7 +11,7 @@ type manual struct {
 }
 
 // Step does, with Options.Manual, what is due now: one round of the writer (all batches that wait are
-// written, synced and reported done, in order) and one of maintenance (segments given up, the next one made,
+// written, synced and reported done, in order, but for what endsHere leaves to the next) and one of maintenance (segments given up, the next one made,
 // snapshots asked for). The idle mark and retries are due by Options.Now. worked is false if nothing was due;
 // stepping until then terminates, unless callbacks submit again and again.
 //
@@ -56,7 +56,7 @@ func (w *WAL) writerDue() bool {
 	if w.job.begun {
 		return !w.pool.mustWait()
 	}
-	return w.q.due()
+	return w.job.left() || w.q.due()
 }
 
 func (w *WAL) maintainIfDue() bool {

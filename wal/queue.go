@@ -11,11 +11,13 @@ type queue struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	waiting []*Batch // in order of Submit
+	bytes   int      // the most that they take
 	spare   []*Batch
 	asleep  bool
 
 	since  time.Time // when waiting[0] was submitted
-	flight time.Time // the same of what the writer has taken and not finished; zero if nothing
+	taken  time.Time // the same of what the writer took last
+	flight time.Time // and of the oldest that it has taken and not finished; zero if nothing
 
 	mark, rotate, closing bool // requests to the writer
 }
@@ -41,6 +43,7 @@ func (q *queue) submit(b *Batch, now func() time.Time) bool {
 		q.since = now()
 	}
 	q.waiting = append(q.waiting, b)
+	q.bytes += b.bytes
 	wake := q.asleep
 	q.asleep = false
 	q.mu.Unlock()
@@ -59,13 +62,22 @@ func (q *queue) ask(set func(*queue)) {
 	q.cond.Signal()
 }
 
-// finish ends the flight of what was taken, and keeps its slice for another time.
-func (q *queue) finish(last []*Batch) {
-	clear(last) // the callers' batches must not be kept alive, or looked at, by us
+// finish ends the flight of the first n batches of those that were taken. What is left it returns, in the same slice; the next
+// take wants it back. Without any, the slice is kept for another time.
+//
+// What is left was taken last: the writer leaves nothing over twice (endsHere).
+func (q *queue) finish(batches []*Batch, n int) (left []*Batch) {
+	left = batches[:copy(batches, batches[n:])]
+	clear(batches[len(left):]) // the callers' batches must not be kept alive, or looked at, by us
 	q.mu.Lock()
-	q.spare = last[:0]
+	defer q.mu.Unlock()
+	if len(left) > 0 {
+		q.flight = q.taken
+		return left
+	}
+	q.spare = left
 	q.flight = time.Time{}
-	q.mu.Unlock()
+	return nil
 }
 
 // wait blocks until there is something to do.
@@ -88,17 +100,33 @@ func (q *queue) due() bool {
 	return q.dueLocked()
 }
 
-// take hands over everything that waits.
-func (q *queue) take() work {
+// take hands over everything that waits, behind what finish left over.
+func (q *queue) take(left []*Batch) work {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	w := work{batches: q.waiting, mark: q.mark, rotate: q.rotate, closing: q.closing}
-	q.mark, q.rotate = false, false
-	q.waiting, q.spare = q.spare, nil
+	q.mark, q.rotate, q.bytes = false, false, 0
 	if len(w.batches) > 0 {
-		q.flight = q.since
+		q.taken = q.since
+		if len(left) == 0 {
+			q.flight = q.since
+		}
 	}
-	q.mu.Unlock()
+	if len(left) == 0 {
+		q.waiting, q.spare = q.spare, nil
+		return w
+	}
+	w.batches = append(left, q.waiting...)
+	clear(q.waiting)
+	q.waiting = q.waiting[:0]
 	return w
+}
+
+// size is the most that what waits takes, in bytes.
+func (q *queue) size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
 }
 
 func (q *queue) idle() bool {

@@ -15,6 +15,7 @@ func SyncBucket(i int) time.Duration { return 16 * time.Microsecond << i }
 // Stats are the log's counters since Open, and a few gauges.
 type Stats struct {
 	Batches       uint64 // done
+	LeftOver      uint64 // of them, those that a sync left to the next, to end with a block
 	Records       uint64 // written, of all kinds
 	Bytes         uint64 // written to segments in use, preambles included
 	BlockBytes    uint64 // of the 4 KiB blocks that they made dirty, counted at each sync: what goes to the disk
@@ -49,6 +50,7 @@ type Stats struct {
 // counters are the atomics behind Stats.
 type counters struct {
 	batches, records, bytes, payload atomic.Uint64
+	leftOver                         atomic.Uint64
 	blocks                           atomic.Uint64
 	syncs, syncNanos                 atomic.Uint64
 	syncLatency                      [SyncBuckets]atomic.Uint64
@@ -69,7 +71,7 @@ func (c *counters) synced(took time.Duration) {
 func (w *WAL) Stats(s *Stats) {
 	c := &w.count
 	*s = Stats{
-		Batches: c.batches.Load(), Records: c.records.Load(), Bytes: c.bytes.Load(), BlockBytes: c.blocks.Load(), PayloadBytes: c.payload.Load(),
+		Batches: c.batches.Load(), LeftOver: c.leftOver.Load(), Records: c.records.Load(), Bytes: c.bytes.Load(), BlockBytes: c.blocks.Load(), PayloadBytes: c.payload.Load(),
 		Syncs: c.syncs.Load(), SyncNanos: c.syncNanos.Load(),
 		Rotations: c.rotations.Load(), RotationNanos: c.rotationNanos.Load(),
 		CarriedBytes: c.carriedBytes.Load(), CarriedGroups: c.carriedGroups.Load(),
