@@ -117,7 +117,7 @@ func (g *group) beginAnew() {
 	old := g.machine
 	g.raft = rg
 	g.setMachine(NewMachine(g.id))
-	old.replaced(n.hub)
+	n.parks.remove(old.replaced(n.hub))
 	g.applied, g.appliedTerm, g.oldApplied, g.logBytes, g.campaignAt = 0, 0, 0, 0, 0
 	g.snap = snapState{busy: true} // until the files are gone
 	g.publishRole()

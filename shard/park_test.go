@@ -360,3 +360,48 @@ func TestDamagedRecordIsNamed(t *testing.T) {
 		require.ErrorContains(t, err, name)
 	}
 }
+
+// TestLateReaderOfAnOlderRecord: a reader has taken its time over a record. Meanwhile the context was loaded by somebody else,
+// changed, and parked again, in another file at the very same place. What the reader has is not put in the place of that.
+func TestLateReaderOfAnOlderRecord(t *testing.T) {
+	for _, parked := range []bool{true, false} {
+		l := newLot(t, 9, walfs.NewMem())
+		var res Result
+		apply := func(cmd []byte) {
+			require.NoError(t, l.m.Apply(l.m.index+1, cmd, &res))
+			require.Equal(t, CodeOK, res.Code)
+		}
+		set := func(a int) { apply(EncodePatchMetadata(nil, []byte("c"), fmt.Appendf(nil, `{"a":%d}`, a))) }
+		away := func(a int) place { // out of memory, as of its metadata being a
+			l.snapshot(func() {}) // which a parking file goes with
+			set(a)
+			if !parked {
+				l.snapshot(func() {})
+			}
+			l.park(true, func() {})
+			require.EqualValues(t, 1, l.m.parking.count.Load())
+			return l.m.contexts.seat(0).place
+		}
+		apply(EncodePut(nil, &Put{ID: []byte("c")}))
+		at := away(1)
+		f := l.m.parking.files.of(at).retain()
+		r := acquireRecords()
+		late, err := r.context(f, at, 0)
+		require.NoError(t, err)
+		releaseRecords(r)
+
+		_, err = l.m.load(0)
+		require.NoError(t, err)
+		require.Equal(t, at, away(2), "the same place")
+		require.NotSame(t, f, l.m.parking.files.of(at), "of another file")
+		require.False(t, l.m.seatBack(late, f))
+		f.release()
+		c, err := l.m.load(0)
+		require.NoError(t, err)
+		var v View
+		c.View(&v)
+		require.Equal(t, `{"a":2}`, string(v.Ext.Metadata))
+		l.account()
+		l.m.drop()
+	}
+}

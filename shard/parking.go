@@ -2,6 +2,7 @@ package shard
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -17,8 +18,7 @@ import (
 //   - The loop alone parks (parkAt). It has a context that is unchanged since its record was written.
 //   - Any goroutine may load (load). It reads the record without a lock, and puts the context in its place under
 //     parking.mu, if the record is still the context's newest. A context that was loaded, changed and parked again
-//     meanwhile has another place by then: a place in a parking file is used once, and one in a snapshot is of one
-//     state.
+//     meanwhile has another place by then, or the same one in another file: within a file, a place is used once.
 //   - Holders of a parked *Context keep a state that was right when it was parked and that will not change any more.
 //     For those who read it once that is as good as any: they looked it up after their read began, and it held
 //     everything that was acknowledged by then. Streams are told: a context with subscribers is not parked, and one who
@@ -65,13 +65,18 @@ func (f *recordFiles) release() {
 // errDropped answers who looks for a context in a machine that has been replaced: the one in its place has it.
 var errDropped = errors.New("shard: the state was replaced meanwhile")
 
-// drop lets go of the files. What is not in memory cannot be loaded any more: errDropped.
-func (m *Machine) drop() {
+// drop lets go of the files. What is not in memory cannot be loaded any more: errDropped. It returns the name of a parking
+// file that may be removed, or "".
+func (m *Machine) drop() (unused string) {
 	p := &m.parking
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.scratch != nil {
+		unused, p.scratch = p.scratch.path, nil
+	}
 	p.closed = true
 	p.files.release()
+	return unused
 }
 
 // find returns the context with this id, nil if there is none, and loads it if need be. Any goroutine; id is not kept. No
@@ -140,24 +145,26 @@ func (m *Machine) fetchBy(r *recordReader, ordinal uint32, keep bool) (*Context,
 		p.mu.Unlock()
 
 		c, err := r.context(f, at, ordinal)
-		f.release()
-		if err != nil || !keep {
-			return c, err
+		if err == nil && c.hash != m.contexts.hashOf(ordinal) {
+			err = &RecordError{Path: f.path, Parked: at.at&parkedBit != 0, Err: fmt.Errorf("context %q is where another one should be", c.id)}
 		}
-		if m.seatBack(c, at) {
-			return c, nil
+		back := err == nil && keep && m.seatBack(c, f)
+		f.release()
+		if back || err != nil || !keep {
+			return c, err
 		}
 	}
 }
 
-// seatBack puts c, which was built from the record at p, back into memory. False: somebody was faster.
-func (m *Machine) seatBack(c *Context, at place) bool {
-	p := &m.parking
+// seatBack puts c, which was built from the record at c.home in f, back into memory. False: somebody was faster, or what is there
+// by now is another record, of a later state; it can be at the same offset of another file. The caller holds on to f.
+func (m *Machine) seatBack(c *Context, f *recordFile) bool {
+	p, at := &m.parking, c.home
 	bytes := c.bytes() // before the loop finds it
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	live := m.contexts.live(c.ordinal)
-	if p.closed || live.Load() != nil || m.contexts.seat(c.ordinal).place != at {
+	if p.closed || live.Load() != nil || m.contexts.seat(c.ordinal).place != at || p.files.of(at) != f {
 		return false
 	}
 	c.touched.Store(true)

@@ -260,7 +260,7 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 	} else {
 		old := g.machine
 		g.setMachine(in.machine)
-		old.replaced(l.node.hub)
+		l.node.parks.remove(old.replaced(l.node.hub))
 	}
 	g.applied, g.appliedTerm, g.oldApplied = s.Index, s.Term, s.Index
 	g.logBytes = 0
@@ -279,10 +279,12 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 	g.raft.Applied(s.Index)
 }
 
-// replaced tells everybody who holds a context of m that it will not change any more. What m has on disk only is gone.
-func (m *Machine) replaced(h *hub) {
-	m.drop() // before: nobody loads one from here on
+// replaced tells everybody who holds a context of m that it will not change any more. What m has on disk only is gone. It returns
+// the name of a parking file that may be removed, or "".
+func (m *Machine) replaced(h *hub) (unused string) {
+	unused = m.drop() // before: nobody loads one from here on
 	m.tell(h)
+	return unused
 }
 
 // tell marks all contexts in memory as replaced and wakes their subscribers.

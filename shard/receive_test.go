@@ -124,6 +124,38 @@ func TestReceiveSnapshot(t *testing.T) {
 	l.client.check(n)
 }
 
+// TestReceivedSnapshotTakesParkingFileAway: what the state that is replaced has in its parking file is nobody's any more.
+func TestReceivedSnapshotTakesParkingFileAway(t *testing.T) {
+	l := newLagging(t, 2, nil)
+	n := l.nodes[3]
+	g := n.groups[l.group]
+	steps := func() {
+		for n.StepLoops() || n.StepWAL() || n.StepSnapshots() {
+			continue
+		}
+	}
+	steps()
+	for range 2 {
+		g.machine.Sweep(g.machine.Len())
+	}
+	g.parking = true
+	n.parks.queue.push(g)
+	steps()
+	parked, _ := g.machine.Parked()
+	require.Positive(t, parked)
+	names, err := l.disks[3].List(parkDir("/data"))
+	require.NoError(t, err)
+	require.Len(t, names, 1)
+
+	require.NoError(t, n.ReceiveSnapshot(l.m, bytes.NewReader(l.file)))
+	steps()
+	names, err = l.disks[3].List(parkDir("/data"))
+	require.NoError(t, err)
+	require.Empty(t, names)
+	l.settle()
+	l.client.check(n)
+}
+
 // snapshotPart is how many bytes of what travels are the snapshot; history files follow it.
 func snapshotPart(file []byte) int {
 	length := 0
