@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -76,6 +77,7 @@ func TestCacheIsNeverTorn(t *testing.T) {
 		return lo, hi, 1 + int((k&3+3*(k>>2&3))%15)
 	}
 	var wg sync.WaitGroup
+	var found atomic.Int64 // by all: one may find nothing while another is kept from the processor in the middle of a put
 	for g := range uint64(4) {
 		wg.Go(func() {
 			rnd, hits := rand.New(rand.NewPCG(15, g)), 0
@@ -91,12 +93,11 @@ func TestCacheIsNeverTorn(t *testing.T) {
 					return
 				}
 			}
-			if hits == 0 {
-				t.Error("nothing is ever found")
-			}
+			found.Add(int64(hits))
 		})
 	}
 	wg.Wait()
+	require.NotZero(t, found.Load())
 }
 
 // What was stored is found, until three others came into its bucket.
