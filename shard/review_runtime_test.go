@@ -38,9 +38,9 @@ func TestOldSnapshotOutlivesAnUnsyncedName(t *testing.T) {
 		s := snapshotterOn(mem)
 		dir := snapDir(s.node.opt.Dir)
 		require.NoError(t, mem.MkdirAll(dir))
-		old, _, err := s.write(0, captureAt(5))
+		old, _, _, err := s.write(0, captureAt(5))
 		require.NoError(t, err)
-		next, _, err := snapshotterOn(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
+		next, _, _, err := snapshotterOn(walfs.NewFaulty(mem, func(c walfs.Call) walfs.Fault {
 			if c.Op == walfs.OpSyncDir {
 				return walfs.Fault{Err: syscall.EMFILE} // stands for the kill: the sync never happened
 			}
@@ -76,10 +76,10 @@ func TestSnapshotIsTriedAgainAtTheSameIndex(t *testing.T) {
 	s.node.opt.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
 	require.NoError(t, mem.MkdirAll(snapDir(s.node.opt.Dir)))
 	fail.Store(true)
-	_, _, err := s.write(0, captureAt(5))
+	_, _, _, err := s.write(0, captureAt(5))
 	require.ErrorIs(t, err, syscall.EMFILE)
 	fail.Store(false)
-	name, _, err := s.write(0, captureAt(5))
+	name, _, _, err := s.write(0, captureAt(5))
 	require.NoError(t, err)
 	names, err := mem.Crash(rand.New(rand.NewPCG(1, 0)), walfs.CrashOptions{}).List(snapDir(s.node.opt.Dir))
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestFailedSyncOfASnapshotIsFatal(t *testing.T) {
 		var heard []error
 		s.node.opt.Fatal = func(err error) { heard = append(heard, err) }
 		require.NoError(t, mem.MkdirAll(snapDir(s.node.opt.Dir)))
-		_, _, err := s.write(0, captureAt(5))
+		_, _, _, err := s.write(0, captureAt(5))
 		require.ErrorIs(t, err, eio)
 		require.Len(t, heard, 1, op.String())
 		require.ErrorIs(t, heard[0], eio)

@@ -44,22 +44,22 @@ func (w *fileWriter) sync() error {
 	return w.syncErr
 }
 
-// write makes the captured snapshot a durable file and returns its name and size. Whatever fails, nothing
-// but a temporary file is left behind, which the next start removes, or the complete file under a name that is not
-// durable yet. A sync that fails ends the process, as the log's do: the log is cut on its word.
-func (s *snapshotter) write(shard uint32, c capture) (name string, size int64, err error) {
+// write makes the captured snapshot a durable file and returns its name and size, and whether the file has these bytes (publish).
+// Whatever fails, nothing but a temporary file is left behind, which the next start removes, or the complete file under a
+// name that is not durable yet. A sync that fails ends the process, as the log's do: the log is cut on its word.
+func (s *snapshotter) write(shard uint32, c capture) (name string, size int64, fresh bool, err error) {
 	name = snapName(shard, c.Info().Index)
 	size, err = s.node.writeTemp(name+tmpSuffix, func(w io.Writer) error {
 		_, err := c.WriteTo(w)
 		return err
 	})
 	if err == nil {
-		_, err = s.node.publish(name+tmpSuffix, name)
+		fresh, err = s.node.publish(name+tmpSuffix, name)
 	}
 	if err != nil {
-		return "", 0, err
+		return "", 0, false, err
 	}
-	return name, size, nil
+	return name, size, fresh, nil
 }
 
 // writeTemp makes a complete, synced file with a temporary name out of what fill writes. After an error it is removed,
@@ -90,8 +90,9 @@ func (n *Node) writeTemp(tmp string, fill func(w io.Writer) error) (size int64, 
 	return w.off, nil
 }
 
-// publish gives a complete temporary file its name, durably. fresh is false if a file of that name was there: an attempt
-// at this index came as far as the name, with the same bytes.
+// publish gives a complete temporary file its name, durably. fresh is false if a file of that name was there, which stays: an
+// attempt at this index came as far as the name. It is of the same state, but not always of the same bytes: messages may have
+// left memory since.
 func (n *Node) publish(tmp, name string) (fresh bool, err error) {
 	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
 	from, to := filepath.Join(dir, tmp), filepath.Join(dir, name)

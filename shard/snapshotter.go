@@ -206,9 +206,10 @@ func (s *snapshotter) begin(g *group) {
 func (s *snapshotter) cut(j *snapJob) {
 	g := j.group
 	var err error
-	j.name, j.size, err = s.write(g.id, j.captured)
+	var fresh bool
+	j.name, j.size, fresh, err = s.write(g.id, j.captured)
 	var file *recordFile // for the contexts that stay in it
-	if err == nil && j.machine != nil {
+	if err == nil && j.machine != nil && fresh {
 		file, err = s.node.openRecords(j.name)
 	}
 	captured := j.captured
@@ -226,7 +227,9 @@ func (s *snapshotter) cut(j *snapJob) {
 			return
 		}
 		if c, ok := captured.(*Captured); ok {
-			if g.machine == j.machine {
+			// What is in a file that was there already may lie elsewhere than in what was captured now: contexts stay in the
+			// files that they are in, which are open, until the next snapshot.
+			if g.machine == j.machine && fresh {
 				s.node.parks.remove(g.machine.EndSnapshot(c, file))
 			} else {
 				file.release()
