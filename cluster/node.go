@@ -77,6 +77,7 @@ func Open(opt Options) (*Node, error) {
 	n.transport = peer.New(peer.Config{
 		Self: peer.Hello{Name: id.Name, Incarnation: id.Incarnation, Address: opt.Advertise}, Secret: opt.Secret, TLS: opt.TLS,
 		Serve: n.serve, Take: n.take, ServeStream: n.serveStream, Exchange: n.exchange, Dial: opt.Dial, Now: opt.Now, Logf: opt.Logf,
+		MaxStreams: max(peer.DefaultMaxStreams, 2*opt.Streams),
 	})
 	if err := n.begin(); err != nil {
 		n.cancel()

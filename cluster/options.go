@@ -35,6 +35,9 @@ type Options struct {
 	TLS       *tls.Config
 	Grace     time.Duration // see DefaultGrace
 	Version   string        // of the build, for GET /v1/cluster
+	// Streams is how many streams of clients this node takes. Twice as many may be carried to other nodes, and for them; never
+	// less than peer.DefaultMaxStreams.
+	Streams int
 
 	Resolve func(ctx context.Context, host string) ([]string, error) // addresses of a name; default: the system's resolver
 	Dial    func(ctx context.Context, addr string) (net.Conn, error) // default: TCP

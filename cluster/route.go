@@ -138,15 +138,11 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 				if ask {
 					continue
 				}
-			case errors.Is(err, peer.ErrOverloaded):
-				return dst, shard.CodeOverloaded
-			case errors.Is(err, peer.ErrTooLarge):
-				return dst, shard.CodeTooLarge
-			case errors.Is(err, peer.ErrNotSent):
-			case !again:
-				return dst, shard.CodeTimeout
 			default:
-				unknown = true
+				if code, ends := failed(err, again, unknown); ends {
+					return dst, code
+				}
+				unknown = unknown || !errors.Is(err, peer.ErrNotSent)
 			}
 		}
 		n.pause(changed, min(left, retryPause))
@@ -156,6 +152,20 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 		return dst, shard.CodeTimeout
 	}
 	return dst, shard.CodeUnavailable
+}
+
+// failed says whether an attempt that failed with err is the last, and with what. unknown: an attempt before may have been carried out;
+// then nobody may be told that nothing was written.
+func failed(err error, again, unknown bool) (code shard.Code, ends bool) {
+	switch {
+	case errors.Is(err, peer.ErrOverloaded) && !unknown:
+		return shard.CodeOverloaded, true
+	case errors.Is(err, peer.ErrTooLarge):
+		return shard.CodeTooLarge, true
+	case errors.Is(err, peer.ErrNotSent):
+		return shard.CodeOK, false
+	}
+	return shard.CodeTimeout, !again
 }
 
 // Await is httpd.Router: called after a local CodeNotLeader, it waits for another route, until deadline at most.

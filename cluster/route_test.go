@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"fastpaca/cluster/peer"
 	"fastpaca/shard"
 
 	"github.com/stretchr/testify/require"
@@ -98,6 +99,28 @@ func (r *rig) loseAnswer(again bool) bool {
 		require.Equal(t, "before\x00", string(got.answer), "without the first byte")
 	}
 	return got.code == shard.CodeOK || got.code == shard.CodeNotLeader
+}
+
+// After an attempt that may have been carried out, a refusal of the next is no word that nothing was written: the search goes on,
+// and ends as unknown.
+func TestARefusalAfterALostAnswer(t *testing.T) {
+	f := func(err error, again, unknown bool, want shard.Code, ends bool) {
+		t.Helper()
+		code, end := failed(err, again, unknown)
+		require.Equal(t, ends, end)
+		if ends {
+			require.Equal(t, want, code)
+		}
+	}
+	f(peer.ErrOverloaded, true, false, shard.CodeOverloaded, true)
+	f(peer.ErrOverloaded, true, true, 0, false)
+	f(peer.ErrTooLarge, true, false, shard.CodeTooLarge, true) // the first attempt would have been, too
+	f(peer.ErrNotSent, true, true, 0, false)
+	f(peer.ErrClosed, false, false, 0, false)
+	for _, err := range []error{peer.ErrUnknown, peer.ErrTimeout} {
+		f(err, false, false, shard.CodeTimeout, true)
+		f(err, true, false, 0, false)
+	}
 }
 
 // A route that is wrong ends in a bounded wait and a clear answer, and not in a loop: here the leader refuses for ever.

@@ -167,7 +167,7 @@ func clusterOptions(cfg *settings, dir *cluster.Directory, dialTLS *tls.Config, 
 	opt := nodeOptions(cfg, log)
 	return cluster.Options{
 		Dir: dir, Shard: opt, Advertise: cfg.advertise, Seeds: cfg.seeds, Size: cfg.clusterSize, Secret: []byte(cfg.clusterSecret),
-		TLS: dialTLS, Grace: cfg.clusterGrace, Version: version, Logf: opt.Logf,
+		TLS: dialTLS, Grace: cfg.clusterGrace, Version: version, Logf: opt.Logf, Streams: cfg.streamMax,
 	}
 }
 

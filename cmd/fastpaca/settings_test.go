@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"fastpaca/httpd"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,6 +33,13 @@ func TestDefaultsAreTheSeeds(t *testing.T) {
 	require.Equal(t, 3, s.clusterSize)
 	require.Empty(t, s.seeds)
 	require.Equal(t, 5*time.Minute, s.clusterGrace)
+}
+
+// Streams of shards without a replica here are carried to other nodes, as many as clients may open.
+func TestTheStreamLimitReachesTheCluster(t *testing.T) {
+	s, _, err := loadWith(nil, map[string]string{"FASTPACA_STREAM_MAX_CONNECTIONS": "5000"})
+	require.NoError(t, err)
+	require.Equal(t, 5000, clusterOptions(&s, nil, nil, &httpd.Logger{}).Streams)
 }
 
 func TestClusterSettings(t *testing.T) {
