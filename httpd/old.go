@@ -14,20 +14,31 @@ const errHistory = "older messages of this context cannot be read at the moment;
 
 // old appends the messages from .. to, all of them older than memory, up to maxBytes (at least one). If ok is false it has
 // answered the error.
+//
+// What is archived may have left memory without getting into a history file, what is not is in one: so the archive's part ends at
+// archived_seq, and history may follow it as well as precede it.
 func (s *Server) old(ctx *fasthttp.RequestCtx, w *work, dst []byte, from, to uint64, maxBytes int) (_ []byte, next uint64, ok bool) {
-	began := len(dst)
-	dst, next, err := s.store.AppendHistory(dst, w.id, from, to, maxBytes)
-	if next <= to && next <= w.view.Archived && s.cfg.Archive != nil && len(dst)-began < maxBytes {
+	began, next := len(dst), from
+	var err error
+	take := func(read func(dst, id []byte, from, to uint64, maxBytes int) ([]byte, uint64, error), to uint64) {
 		at := len(dst)
+		if next > to || at-began >= maxBytes {
+			return
+		}
 		if at > began {
 			dst = append(dst, ',')
 		}
 		comma := len(dst)
-		var more error
-		dst, next, more = s.cfg.Archive(dst, w.id, next, to, maxBytes-(len(dst)-began))
-		err = errors.Join(err, more)
-		if len(dst) == comma {
+		var failed error
+		if dst, next, failed = read(dst, w.id, next, to, maxBytes-(at-began)); len(dst) == comma {
 			dst = dst[:at]
+		}
+		err = errors.Join(err, failed)
+	}
+	take(s.store.AppendHistory, to)
+	if archived := w.view.Archived; next <= archived && s.cfg.Archive != nil {
+		if take(s.cfg.Archive, min(to, archived)); next > archived {
+			take(s.store.AppendHistory, to)
 		}
 	}
 	if next > from {
@@ -79,6 +90,9 @@ func (s *Server) serveOldTail(ctx *fasthttp.RequestCtx, w *work, from, to uint64
 				return
 			}
 			if next <= oldest { // too much: the newer half, or what came behind, whichever is less
+				if dst, _, ok = s.old(ctx, w, dst[:began], next, next, 1); !ok {
+					return // not too much, but unreadable: a page without it would hide that
+				}
 				from = max(next, from+(oldest-from)/2+1)
 				next = from
 			}

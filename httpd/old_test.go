@@ -174,3 +174,80 @@ func TestArchiveForDamagedHistory(t *testing.T) {
 	status, _ := call(s, "GET", fmt.Sprintf("/v1/contexts/x/messages?from_seq=%d&limit=50", archived+1))
 	require.Equal(t, http.StatusServiceUnavailable, status)
 }
+
+// holeStore is a store whose history files do without the messages first to last.
+type holeStore struct {
+	*streamStore
+	first, last uint64
+}
+
+func (h holeStore) AppendHistory(dst, id []byte, from, to uint64, maxBytes int) ([]byte, uint64, error) {
+	switch {
+	case from < h.first:
+		to = min(to, h.first-1)
+	case from <= h.last:
+		return dst, from, nil
+	}
+	return h.streamStore.AppendHistory(dst, id, from, to, maxBytes)
+}
+
+// TestHistoryAroundTheArchive: of the messages that have left memory some are in the archive only, and older and newer ones in
+// history files because it was away. Every page is whole; where the archive cannot be reached a tail is a 503, and not one without
+// what it has.
+func TestHistoryAroundTheArchive(t *testing.T) {
+	const total, hole, archived = 1000, 101, 200
+	store := openNodeStore(t, shard.Options{TailKeep: 50, SpillBytes: 1})
+	cfg := testConfig(t, holeStore{store, hole, archived})
+	away := false
+	cfg.Archive = func(dst, _ []byte, from, to uint64, _ int) ([]byte, uint64, error) {
+		if away {
+			return dst, from, errors.New("the archive cannot be reached")
+		}
+		require.LessOrEqual(t, to, uint64(archived))
+		for next := from; next <= to; next++ {
+			if next > from {
+				dst = append(dst, ',')
+			}
+			dst = fmt.Appendf(dst, `{"seq":%d}`, next)
+		}
+		return dst, to + 1, nil
+	}
+	s := New(cfg)
+	store.do("x", shard.EncodePut(nil, &shard.Put{ID: []byte("x"), HasBudget: true, TokenBudget: 100})) // the window stays in memory
+	for range total {
+		require.Equal(t, shard.CodeOK, store.append("x", 1, 300).Code)
+	}
+	store.do("x", shard.EncodeAckArchived(nil, []byte("x"), archived, total))
+	var v shard.View
+	require.Eventually(t, func() bool {
+		require.Equal(t, shard.CodeOK, store.Read([]byte("x"), &v))
+		return v.First > archived+100
+	}, testWait, time.Millisecond)
+	for _, path := range []string{"messages?limit=1000", "tail?limit=1000", "tail?offset=700&limit=300", "messages?from_seq=101&limit=200"} {
+		var page oldPage
+		status, body := call(s, "GET", "/v1/contexts/x/"+path)
+		require.Equal(t, http.StatusOK, status, path)
+		require.NoError(t, json.Unmarshal(body, &page), "%s: %.200s", path, body)
+		var first struct{ Seq int }
+		for i, m := range page.Messages {
+			var at struct{ Seq int }
+			require.NoError(t, json.Unmarshal(m, &at))
+			if i == 0 {
+				first = at
+			}
+			require.Equal(t, first.Seq+i, at.Seq, path)
+		}
+		want := map[string][2]int{"messages?limit=1000": {1, 1000}, "tail?limit=1000": {1, 1000},
+			"tail?offset=700&limit=300": {1, 300}, "messages?from_seq=101&limit=200": {101, 200}}[path]
+		require.Equal(t, want, [2]int{first.Seq, len(page.Messages)}, path)
+	}
+	away = true
+	for _, path := range []string{"tail?limit=1000", "tail?offset=700&limit=300", "messages?from_seq=101&limit=200"} {
+		status, _ := call(s, "GET", "/v1/contexts/x/"+path)
+		require.Equal(t, http.StatusServiceUnavailable, status, path)
+	}
+	for _, path := range []string{"tail?offset=700&limit=100", "tail?offset=900&limit=100", "messages?limit=50"} {
+		status, _ := call(s, "GET", "/v1/contexts/x/"+path)
+		require.Equal(t, http.StatusOK, status, path)
+	}
+}
