@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -401,6 +402,43 @@ func TestLateReaderOfAnOlderRecord(t *testing.T) {
 		var v View
 		c.View(&v)
 		require.Equal(t, `{"a":2}`, string(v.Ext.Metadata))
+		l.account()
+		l.m.drop()
+	}
+}
+
+// TestReplayKeepsToItsMemory: a start takes neighbours of what the log touches into memory only as long as there is room.
+func TestReplayKeepsToItsMemory(t *testing.T) {
+	const contexts, step = 600, 20
+	for _, room := range []int64{0, 200 << 10} {
+		l := newLot(t, 4, walfs.NewMem())
+		var res Result
+		text := strings.Repeat("t", 1000)
+		id := func(i int) string { return fmt.Sprint("c", i) }
+		for i := range contexts {
+			require.NoError(t, l.m.Apply(l.m.index+1, EncodePut(nil, &Put{ID: []byte(id(i))}), &res))
+			require.NoError(t, l.m.Apply(l.m.index+1, encodeText(nil, id(i), text), &res))
+		}
+		all := l.m.Bytes()
+		l.restart()
+		l.m.parking.replay, l.m.parking.room = true, room
+		for i := range contexts / step { // every chunk, before any has been gone through
+			require.NoError(t, l.m.Apply(l.m.index+1, encodeText(nil, id(i*step), text), &res))
+			require.Equal(t, CodeOK, res.Code)
+		}
+		if room == 0 {
+			require.Greater(t, l.m.Bytes(), all)
+		} else {
+			require.Less(t, l.m.Bytes(), all/2)
+		}
+		l.m.parking.replay = false
+		for i := range contexts {
+			c, err := l.m.find([]byte(id(i)), hash64([]byte(id(i))))
+			require.NoError(t, err)
+			var v View
+			c.View(&v)
+			require.EqualValues(t, map[bool]int{true: 2, false: 1}[i%step == 0], v.Last)
+		}
 		l.account()
 		l.m.drop()
 	}

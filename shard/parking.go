@@ -42,6 +42,7 @@ type parking struct {
 	idle      []*Context   // found by the sweep, to be written
 	idleBytes int64
 	replay    bool     // the log is being replayed: see loadNear
+	room      int64    // bytes in memory from which on loadNear is left alone; 0: no limit
 	spilled   []uint32 // those whose oldest messages are in history files, as indexed; until checkEvicted
 }
 
@@ -177,8 +178,9 @@ func (m *Machine) seatBack(c *Context, f *recordFile) bool {
 }
 
 // loadNear is load for the replay of the log, which touches contexts in any order and does not wait for anybody: all of
-// the chunk is taken into memory at once, so that no chunk is decompressed twice however the log goes. At worst all of
-// the snapshot is in memory then, and what the log did not touch leaves it soon, without being written again.
+// the chunk is taken into memory at once, so that no chunk is decompressed twice however the log goes. What the log does not
+// touch leaves memory soon, without being written again. But all of a snapshot may be more than the machine has: from
+// parking.room on contexts are loaded one by one, some 100 us each.
 func (m *Machine) loadNear(ordinal uint32) (*Context, error) {
 	chunk := func(i uint32) uint64 { return m.contexts.seat(i).at >> chunkShift }
 	from, to, n := ordinal, ordinal+1, uint32(m.contexts.len())
@@ -200,7 +202,7 @@ func (m *Machine) loadNear(ordinal uint32) (*Context, error) {
 
 // lookup is find for the loop.
 func (m *Machine) lookup(id []byte, hash uint64) (*Context, error) {
-	if m.parking.replay {
+	if p := &m.parking; p.replay && (p.room == 0 || m.bytes.Load() < p.room) {
 		for p := m.table.probe(hash); ; {
 			ordinal, ok := p.next()
 			if !ok {

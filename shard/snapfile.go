@@ -231,6 +231,9 @@ func (n *Node) parallel(count int, f func(i int)) {
 	wg.Wait()
 }
 
+// replayShare: a start fills so much of Options.MemoryBytes with contexts that only lie beside those which the log touches.
+const replayShare = 4
+
 // loadGroup starts a group from the snapshot file called name; an empty name means from nothing. left: this node has
 // left it at some time (Forget), so that what it was founded with does not count.
 func (n *Node) loadGroup(id uint32, name string, left bool) (*recovered, int64, error) {
@@ -264,6 +267,7 @@ func (n *Node) loadGroup(id uint32, name string, left bool) (*recovered, int64, 
 	if in.machine != nil {
 		r.machine, r.snapBytes = in.machine, in.machine.StateBytes()
 		r.machine.parking.replay = true // until setMachine
+		r.machine.parking.room = n.opt.MemoryBytes / replayShare / Shards
 	} else if err := r.place.Load(in.placement); err != nil {
 		return nil, 0, fmt.Errorf("snapshot %s: %w", path, err)
 	}
