@@ -54,7 +54,7 @@ var countModel = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },
 }
 
-// TestClusterPause stops the process that leads most for 5 s and lets it go on, several times, while clients write and
+// TestClusterPause stops the process that leads most for 3 s, which is several elections, and lets it go on, several times, while clients write and
 // read through every node. What they saw must be linearizable: above all, the one that was paused may not answer from what
 // it remembers.
 func TestClusterPause(t *testing.T) {
@@ -101,9 +101,9 @@ func TestClusterPause(t *testing.T) {
 		time.Sleep(time.Second)
 		paused := c.leaderOf(c.nodes[0])
 		require.NoError(t, paused.proc.Signal(syscall.SIGSTOP))
-		time.Sleep(5 * time.Second)
+		time.Sleep(3 * time.Second)
 		require.NoError(t, paused.proc.Signal(syscall.SIGCONT))
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 	}
 	close(stop)
 	wg.Wait()

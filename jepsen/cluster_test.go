@@ -27,6 +27,7 @@ type cluster struct {
 	t     *testing.T
 	nodes []*node
 	open  atomic.Pointer[[]*node] // where load goes
+	pause time.Duration           // of a writer between two appends, where load lasts as long as something else does
 }
 
 // smallEnv makes what is rare happen often: segments, snapshots, and transfers of them.
@@ -150,6 +151,7 @@ func (c *cluster) load(writers []*clusterWriter, stop <-chan struct{}) *sync.Wai
 					w.acked[got.Seq] = txt
 					now := time.Now().UnixNano()
 					w.silence = max(w.silence, time.Duration(now-w.lastAck.Swap(now)))
+					time.Sleep(c.pause)
 				}
 			}
 		}()
@@ -229,7 +231,7 @@ func TestClusterKillNine(t *testing.T) {
 		victim := c.nodes[round%3]
 		time.Sleep(time.Duration(300+71*round%500) * time.Millisecond)
 		victim.proc.Kill()
-		time.Sleep(2500 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond) // twice and more what the others need to elect their leaders
 		victim.spawn()
 		c.ready(victim)
 		time.Sleep(300 * time.Millisecond)
@@ -333,6 +335,7 @@ func TestClusterMajorityGone(t *testing.T) {
 // TestClusterWipedDisk: a node that lost its disk comes back under its old name, catches up, and then another may die.
 func TestClusterWipedDisk(t *testing.T) {
 	c := newCluster(t, 3)
+	c.pause = 10 * time.Millisecond
 	c.start()
 	ws := c.writers("w", 8)
 	stop := make(chan struct{})
@@ -351,7 +354,7 @@ func TestClusterWipedDisk(t *testing.T) {
 	c.nodes[0].proc.Kill() // the wiped one has to be half of the quorum now
 	stop = make(chan struct{})
 	wg = c.load(ws, stop)
-	time.Sleep(3 * time.Second)
+	time.Sleep(2 * time.Second)
 	close(stop)
 	wg.Wait()
 	c.closeIdle()
@@ -360,13 +363,13 @@ func TestClusterWipedDisk(t *testing.T) {
 
 // TestClusterGrowsAndShrinks: one node with data becomes three, then five, then three again by drains, under load.
 func TestClusterGrowsAndShrinks(t *testing.T) {
-	c := &cluster{t: t}
+	c := &cluster{t: t, pause: 20 * time.Millisecond} // everything is read back from every node
 	addr, err := proc.FreeAddr()
 	require.NoError(t, err)
 	seed := addr.String()
 	c.add("n1", seed, "")
 	c.start()
-	old := c.writers("old", 50)
+	old := c.writers("old", 20)
 	fill(t, c.nodes[0], old, rounds(20))
 	ws := c.writers("w", 8)
 	stop := make(chan struct{})
