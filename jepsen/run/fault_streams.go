@@ -23,8 +23,8 @@ const (
 	stallReadFor = 5 * time.Second // behind the stall: the log grows for ever
 )
 
-// stalls is what clients saw that asked for all there is, read nothing for a while, and then went on: a piece of the log from its
-// start, whole and in order, however early the server gave them up.
+// stalls is what clients saw that asked for all there is, read nothing for a while, and then went on: a piece of the log, whole
+// and in order, however early the server gave them up.
 type stalls struct {
 	mu   sync.Mutex
 	seen [contexts][][]check.Entry
@@ -86,7 +86,8 @@ func (s *stalls) read(context int, c net.Conn) {
 		if !ok || json.Unmarshal(data, &e) != nil {
 			continue
 		}
-		if e.Type == "gap" || e.Type == "reset" {
+		// A log that is longer than what a node keeps at hand begins with a gap. Behind a later one comes another piece.
+		if e.Type == "reset" || e.Type == "gap" && len(seen) > 0 {
 			break
 		}
 		if e.Type == "message" {
