@@ -443,3 +443,31 @@ func TestReplayKeepsToItsMemory(t *testing.T) {
 		l.m.drop()
 	}
 }
+
+// TestParkedContextsAreLetGoOf: a context with a long tail that leaves memory is in no list that keeps it there, and is offered for
+// a spill again when it is back and grows.
+func TestParkedContextsAreLetGoOf(t *testing.T) {
+	const contexts = 8
+	l := newLot(t, 6, walfs.NewMem())
+	l.m.KeepTail(2)
+	var res Result
+	id := func(i int) string { return fmt.Sprint("c", i) }
+	say := func(i int) {
+		require.NoError(t, l.m.Apply(l.m.index+1, encodeText(nil, id(i), "hello"), &res))
+		require.Equal(t, CodeOK, res.Code)
+	}
+	for i := range contexts {
+		require.NoError(t, l.m.Apply(l.m.index+1, EncodePut(nil, &Put{ID: []byte(id(i))}), &res))
+		for range 10 {
+			say(i)
+		}
+	}
+	require.Len(t, l.m.tails.over, contexts)
+	l.park(true, func() {})
+	require.EqualValues(t, contexts, l.m.parking.count.Load())
+	require.Empty(t, l.m.tails.over)
+	require.Zero(t, l.m.SpillBytes())
+	say(3)
+	require.Len(t, l.m.tails.over, 1)
+	l.m.drop()
+}

@@ -234,6 +234,7 @@ func (m *Machine) parkAt(c *Context, at place) {
 	m.contexts.seat(c.ordinal).place = at
 	m.contexts.live(c.ordinal).Store(nil)
 	p.mu.Unlock()
+	m.tails.forget(c)
 	m.bytes.Add(-bytes)
 	p.count.Add(1)
 	p.bytes.Add(at.bytes())

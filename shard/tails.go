@@ -32,6 +32,20 @@ func (t *tails) note(ctx *Context, grown int64) {
 	}
 }
 
+// forget is called when ctx leaves memory as a whole, which the list would keep it in.
+func (t *tails) forget(ctx *Context) {
+	if !ctx.overTail {
+		return
+	}
+	ctx.overTail = false
+	if i := slices.Index(t.over, ctx); i >= 0 {
+		t.over = slices.Delete(t.over, i, i+1)
+	}
+	if t.bytes = max(t.bytes-ctx.log.Bytes()/2, 0); len(t.over) == 0 {
+		t.bytes = 0
+	}
+}
+
 // KeepTail bounds the tails: from now on contexts with twice n messages in memory are given to BeginSpill. Call it
 // before the first Apply.
 func (m *Machine) KeepTail(n uint64) {
