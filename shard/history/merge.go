@@ -7,16 +7,22 @@ import (
 
 const (
 	// mergeGrowth is by how much the file that a message lies in grows, on average, each time that the message is written
-	// again. A spill makes some 300 KB of messages, so that it happens twice before MergeMax; with a growth of 2, it
-	// would be ten times. What it costs is more files: about mergeGrowth of each size. Which of them has a message is mostly
-	// known without asking them (spans).
-	mergeGrowth = 16
+	// again. A spill makes some 300 KB of messages, so that it happens once up to 10 MB and twice up to MergeMax; with a
+	// growth of 2, it would be ten times. What it costs is more files: about mergeGrowth of each size. Which of them has a
+	// message is mostly known without asking them (spans).
+	mergeGrowth = 32
 	// filesShare times mergeGrowth is how many files below MergeMax/mergeGrowth a shard may have before the cheapest mergeGrowth
 	// neighbours are merged, whatever their sizes: each is open, and in a shard of many contexts a lookup may have to ask them.
-	filesShare = 4
+	filesShare = 3
 	// MergeMax bounds what a merge makes: it must end within seconds, and its space must be found.
 	MergeMax = 1 << 30
 )
+
+// growthOf is mergeGrowth for one shard, a quarter more or less: shards that are written evenly would otherwise all merge at the same
+// time.
+func (s *Store) growthOf(shard uint32) int64 {
+	return s.growth + s.growth*(int64(shard)*7%17-8)/32
+}
 
 // pick chooses the neighbours files[i:j] to merge next; i == j means none. They are the most that end with the newest file, or
 // with the newest possible, whose bytes lie, on average over the bytes, in files of at most a growth-th of them all: big ones are
@@ -74,7 +80,7 @@ func (s *Store) Merge(shard uint32) (worked bool, err error) {
 	if err != nil || len(sf.gaps) > 0 {
 		return false, err // neighbours only, and that they are not beside a gap
 	}
-	i, j := pick(files, s.growth)
+	i, j := pick(files, s.growthOf(shard))
 	if i == j {
 		return false, nil
 	}

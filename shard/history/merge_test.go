@@ -41,13 +41,7 @@ func TestMessagesAreRewrittenTwice(t *testing.T) {
 					require.LessOrEqual(t, one.size, int64(MergeMax))
 					files = append(append(append([]*file(nil), files[:i]...), one), files[j:]...)
 				}
-				small := 0
-				for _, h := range files {
-					if h.size <= MergeMax/mergeGrowth {
-						small++
-					}
-				}
-				most = max(most, small)
+				most = max(most, countSmall(files))
 				if i%4999 == 0 || i == 27 || i == 55 || i == 255 {
 					t.Logf("%5d spills, %5d MB: rewritten %.2f times, %d files", i+1, spilled>>20, float64(merged)/float64(spilled), len(files))
 				}
@@ -56,6 +50,23 @@ func TestMessagesAreRewrittenTwice(t *testing.T) {
 			t.Logf("at most %d small files", most)
 			require.LessOrEqual(t, most, filesShare*mergeGrowth)
 		})
+	}
+}
+
+// TestShardsMergeAtDifferentTimes: of shards that get the same, few merge after the same spill.
+func TestShardsMergeAtDifferentTimes(t *testing.T) {
+	s := &Store{growth: mergeGrowth}
+	shards := map[int64]int{} // by growth
+	sum := int64(0)
+	for shard := range uint32(256) {
+		g := s.growthOf(shard)
+		shards[g]++
+		sum += g
+		require.InDelta(t, mergeGrowth, g, mergeGrowth/4)
+	}
+	require.InDelta(t, mergeGrowth, sum/256, 1)
+	for g, n := range shards {
+		require.LessOrEqual(t, n, 256/10, "growth %d", g)
 	}
 }
 
@@ -79,8 +90,17 @@ func TestAnyFilesEnd(t *testing.T) {
 			}
 			files = append(append(append([]*file(nil), files[:i]...), one), files[j:]...)
 		}
-		require.LessOrEqual(t, len(files), filesShare*mergeGrowth)
+		require.LessOrEqual(t, countSmall(files), filesShare*mergeGrowth)
 	}
+}
+
+func countSmall(files []*file) (n int) {
+	for _, h := range files {
+		if h.size <= MergeMax/mergeGrowth {
+			n++
+		}
+	}
+	return n
 }
 
 // TestALookupAsksOneFile: a page is looked for in one file, however many the shard has and whatever context it is of; only
