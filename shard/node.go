@@ -32,6 +32,7 @@ type Node struct {
 	mapRefused   atomic.Uint64 // index of the placement group's snapshot that was unreadable last
 	stalled      atomic.Bool   // the disk hangs; looked at once per tick
 	inflight     atomic.Int64  // bytes of commands between Do and apply
+	wakes        atomic.Int64  // goroutines of SubmitAll
 	timeoutTicks int64
 	stop         chan struct{}
 	ticker       sync.WaitGroup

@@ -105,6 +105,19 @@ func (m *Machine) find(id []byte, hash uint64) (*Context, error) {
 	}
 }
 
+// asleep says whether there is a context with this hash that is on disk only. Any goroutine.
+func (m *Machine) asleep(hash uint64) bool {
+	for p := m.table.probe(hash); ; {
+		ordinal, ok := p.next()
+		if !ok {
+			return false
+		}
+		if m.contexts.live(ordinal).Load() == nil && m.contexts.hashOf(ordinal) == hash {
+			return true
+		}
+	}
+}
+
 // touch keeps c in memory until the sweep has come by twice.
 func (c *Context) touch() {
 	if !c.touched.Load() {

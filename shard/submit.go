@@ -7,14 +7,26 @@ type Submission struct {
 }
 
 // SubmitAll is Submit for several requests at once: a loop that sleeps is woken once for all of them, and not by the first
-// while the others are still to come. Requests for one group keep their order. subs is not kept.
+// while the others are still to come. Requests for one group keep their order, but for those whose context is on disk only:
+// neither the caller nor a loop waits for the disk then, each of them has a goroutine that does. subs is not kept.
 func (n *Node) SubmitAll(subs []Submission) {
+	for i := range subs {
+		if s := &subs[i]; n.asleep(s) {
+			n.wake(*s)
+			s.Request = nil
+		}
+	}
 	if len(subs) == 1 {
-		n.Submit(subs[0].Group, subs[0].Request) // which may be alone on the node
+		if subs[0].Request != nil {
+			n.Submit(subs[0].Group, subs[0].Request) // which may be alone on the node
+		}
 		return
 	}
 	for i := range subs {
 		r := subs[i].Request
+		if r == nil {
+			continue
+		}
 		r.then, r.group = r.Done, n.group(subs[i].Group)
 		code := CodeUnavailable
 		if r.group != nil {
@@ -35,6 +47,34 @@ func (n *Node) SubmitAll(subs []Submission) {
 			r.Done(r)
 		}
 	}
+}
+
+// wakesMax bounds the goroutines of SubmitAll, each with a few hundred KiB to read a context with. What comes on top is loaded by
+// the loops.
+const wakesMax = 256
+
+// wake is Submit on a goroutine of its own.
+func (n *Node) wake(s Submission) {
+	n.wakes.Add(1)
+	go func() {
+		defer n.wakes.Add(-1)
+		n.Submit(s.Group, s.Request)
+	}()
+}
+
+// asleep says whether the context of s is on disk only, where that is this node's business and there is a goroutine left to wait
+// for it.
+func (n *Node) asleep(s *Submission) bool {
+	g := n.group(s.Group)
+	if g == nil || !g.leads.Load() || n.opt.Manual || n.wakes.Load() >= wakesMax {
+		return false
+	}
+	m := g.live.Load()
+	if m == nil || m.parking.count.Load() == 0 {
+		return false
+	}
+	id := commandID(s.Request.Cmd)
+	return id != nil && m.asleep(hash64(id))
 }
 
 // requestAll leaves l's requests among subs, and forgets them there: they are the loop's. Those that it does not take stay,

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"fastpaca/wal/walfs"
 
@@ -90,5 +92,56 @@ func TestSubmitAllAtAClosedMailbox(t *testing.T) {
 	require.Equal(t, CodeShuttingDown, results[0].Code)
 	require.Equal(t, CodeShuttingDown, results[1].Code)
 	require.Zero(t, n.inflight.Load())
+	require.NoError(t, n.Close())
+}
+
+// TestSubmitAllWaitsForNoDisk: a context is on a disk that does not answer. What was submitted together with an append to it gets on,
+// as do the caller and the loop.
+func TestSubmitAllWaitsForNoDisk(t *testing.T) {
+	var hang atomic.Pointer[chan struct{}]
+	o := testOptions(walfs.NewFaulty(walfs.NewMem(), func(c walfs.Call) (f walfs.Fault) {
+		if h := hang.Load(); h != nil && c.Op == walfs.OpRead && strings.HasSuffix(c.Path, parkSuffix) {
+			f.Hang = *h
+		}
+		return f
+	}))
+	o.Loops, o.ParkAfter, o.RequestTimeout = 1, time.Hour, time.Minute
+	n := openNode(t, o)
+	for _, id := range []string{"asleep", "awake"} {
+		require.Equal(t, CodeOK, put(n, id))
+	}
+	g := n.groups[Of([]byte("asleep"))]
+	require.NoError(t, g.loop.call(func() {
+		for range 2 {
+			g.machine.Sweep(g.machine.Len())
+		}
+		g.parking = true
+		n.parks.queue.push(g)
+	}))
+	parked(t, n, 1)
+	back := make(chan struct{})
+	free := sync.OnceFunc(func() { close(back) })
+	defer free()
+	hang.Store(&back)
+	for _, ids := range [][]string{{"asleep"}, {"asleep", "awake"}} {
+		answers := map[string]chan Code{}
+		var subs []Submission
+		for _, id := range ids {
+			answer := make(chan Code, 1)
+			answers[id] = answer
+			r := AcquireRequest()
+			r.Cmd = encodeText(r.Cmd, id, "hello")
+			r.Done = func(r *Request) { answer <- r.Result.Code }
+			subs = append(subs, Submission{Of([]byte(id)), r})
+		}
+		n.SubmitAll(subs)
+		if len(ids) == 1 {
+			continue
+		}
+		require.Equal(t, CodeOK, <-answers["awake"])
+		require.Empty(t, answers["asleep"])
+		free()
+		require.Equal(t, CodeOK, <-answers["asleep"])
+	}
 	require.NoError(t, n.Close())
 }
