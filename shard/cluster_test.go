@@ -2,10 +2,12 @@ package shard
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,7 @@ type testCluster struct {
 	cut   map[[2]uint64]bool       // from, to
 	lose  func(*raft.Message) bool // nil: nothing
 	sends sync.WaitGroup           // snapshots on their way
+	keys  atomic.Uint64            // of mustAppend
 }
 
 // link is the Transport of one node.
@@ -233,9 +236,19 @@ func (c *testCluster) append(id, text string) (uint64, Code) {
 	return c.do(id, func(dst []byte) []byte { return encodeText(dst, id, text) })
 }
 
+// mustAppend appends a message as a client does that does not give up: what nobody can tell is sent again. Its key keeps it from
+// being there twice.
 func (c *testCluster) mustAppend(id, text string) {
 	c.t.Helper()
-	_, code := c.append(id, text)
+	var key [16]byte
+	binary.LittleEndian.PutUint64(key[:], c.keys.Add(1))
+	code := CodeTimeout
+	for deadline := time.Now().Add(time.Minute); code == CodeTimeout || code == CodeUnavailable; {
+		require.True(c.t, time.Now().Before(deadline), "nobody takes a message: %v", code)
+		_, code = c.do(id, func(dst []byte) []byte {
+			return encodeTexts(dst, AppendHeader{ID: []byte(id), HasKey: true, Key: key}, text)
+		})
+	}
 	require.Equal(c.t, CodeOK, code)
 }
 

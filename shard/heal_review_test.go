@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,25 +62,39 @@ func newHurtCluster(t *testing.T) *hurtCluster {
 		return nil, from, errors.New("not yet")
 	})
 	t.Cleanup(func() { c.answer.Store(nil) })
-	c.do("x", narrow)
+	c.mustDo("x", narrow)
 	return c
 }
 
 func (c *hurtCluster) answers(f fetchFunc) { c.answer.Store(&f) }
 
+// mustDo has a command carried out that can be tried again. Its first seq may be taken: by a try that timed out.
+func (c *hurtCluster) mustDo(id string, encode func(dst []byte) []byte) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		_, code := c.do(id, encode)
+		return code == CodeOK || code == CodeSeqConflict
+	}, time.Minute, time.Millisecond)
+}
+
+// write appends n messages in one command.
 func (c *hurtCluster) write(n int) {
-	for range n {
-		text := fmt.Sprintf("message %d %s", len(c.written), strings.Repeat("h", 300))
-		c.written = append(c.written, text)
-		c.mustAppend("x", text)
+	c.t.Helper()
+	first, texts := uint64(len(c.written)+1), make([]string, n)
+	for i := range texts {
+		texts[i] = fmt.Sprintf("message %d %s", len(c.written)+i, strings.Repeat("h", 300))
 	}
+	c.mustDo("x", func(dst []byte) []byte {
+		return encodeTexts(dst, AppendHeader{ID: []byte("x"), HasFirstSeq: true, FirstSeq: first}, texts...)
+	})
+	c.written = append(c.written, texts...)
 }
 
 // spilled writes until a node has files files of history, or more, and waits until it moves nothing.
 func (c *hurtCluster) spilled(id uint64, files int) {
 	c.t.Helper()
 	for len(histories(c.t, c.disks[id])) < files {
-		c.write(10)
+		c.write(25)
 	}
 	n := c.node(id)
 	g := n.groups[Of([]byte("x"))]
@@ -197,12 +212,16 @@ func TestHangingReplicaHoldsNobodyUp(t *testing.T) {
 	for Of([]byte(other)) == group {
 		other += "y"
 	}
-	c.do(other, func(dst []byte) []byte {
+	c.mustDo(other, func(dst []byte) []byte {
 		return EncodePut(dst, &Put{ID: []byte(other), HasBudget: true, TokenBudget: 100, HasPolicy: true, Policy: Policy{Strategy: LastN, Limit: 5}})
 	})
-	for i := 0; len(histories(t, c.disks[1])) == before; i++ {
-		require.Less(t, i, 1000, "nothing of another shard leaves memory")
-		c.mustAppend(other, fmt.Sprintf("message %d %s", i, strings.Repeat("h", 300)))
+	last := uint64(0)
+	for ; len(histories(t, c.disks[1])) == before; last += 25 {
+		require.Less(t, last, uint64(2000), "nothing of another shard leaves memory")
+		texts := slices.Repeat([]string{strings.Repeat("h", 300)}, 25)
+		c.mustDo(other, func(dst []byte) []byte {
+			return encodeTexts(dst, AppendHeader{ID: []byte(other), HasFirstSeq: true, FirstSeq: last + 1}, texts...)
+		})
 	}
 	m := raft.Message{Type: raft.MsgSnapshot, Group: group, To: 1, From: 2, Term: math.MaxUint32}
 	m.Snapshot = &raft.SnapshotMeta{Index: math.MaxUint32, Term: 1, Conf: raft.Conf{Voters: []uint64{1, 2, 3}}}
@@ -244,21 +263,35 @@ func TestCloseDuringReception(t *testing.T) {
 // TestMessagesBeforeDamage: a replica gives what it has before its own damage, and then an error. Together, two that are damaged in
 // different places have all of it.
 func TestMessagesBeforeDamage(t *testing.T) {
-	c := newHurtCluster(t)
-	c.spilled(2, 2)
-	n := c.node(2)
-	files := histories(t, c.disks[2])
-	replica, code := n.Replica([]byte("x"))
-	require.Equal(t, CodeOK, code)
+	disk := walfs.NewMem()
+	o := testOptions(disk)
+	o.TailKeep, o.SpillBytes = 10, 1
+	n := openNode(t, o)
+	defer n.Close()
+	require.Equal(t, CodeOK, put(n, "x"))
+	var written []string
+	for len(histories(t, disk)) < 2 {
+		written = append(written, fmt.Sprintf("message %d %s", len(written), strings.Repeat("h", 300)))
+		_, code := appendText(n, "x", written[len(written)-1])
+		require.Equal(t, CodeOK, code)
+	}
 	var v View
-	replica.View(&v)
-	flip(t, c.disks[2], files[len(files)-1], 80)
+	require.Eventually(t, func() bool { // both have been let go of
+		c, code := n.Replica([]byte("x"))
+		require.Equal(t, CodeOK, code)
+		c.View(&v)
+		n.spills.mu.Lock()
+		defer n.spills.mu.Unlock()
+		return v.First > 1 && n.spills.job == nil
+	}, time.Minute, time.Millisecond)
+	files := histories(t, disk)
+	flip(t, disk, files[len(files)-1], 80)
 	page, next, err := n.Messages(nil, []byte("x"), 1, v.First-1, 1<<20)
 	require.NoError(t, err)
 	require.Greater(t, next, uint64(1))
 	require.Less(t, next, v.First)
 	for seq := range next - 1 {
-		require.Contains(t, string(page), c.written[seq])
+		require.Contains(t, string(page), written[seq])
 	}
 	_, same, err := n.Messages(nil, []byte("x"), next, v.First-1, 1<<20)
 	require.Error(t, err)

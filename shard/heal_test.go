@@ -94,7 +94,7 @@ func TestDamagedHistoryIsFetched(t *testing.T) {
 			return nil, from, errors.New("nobody has it")
 		}
 	})
-	c.do("x", narrow)
+	require.Eventually(t, func() bool { _, code := c.do("x", narrow); return code == CodeOK }, time.Minute, time.Millisecond)
 	group := Of([]byte("x"))
 	var written []string
 	write := func(n int) {

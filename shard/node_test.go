@@ -49,9 +49,17 @@ func put(n *Node, id string) Code {
 }
 
 func encodeText(dst []byte, id, text string) []byte {
-	dst = BeginAppend(dst, AppendHeader{ID: []byte(id), Count: 1})
-	fields := fmt.Sprintf(`"role":"user","parts":[{"type":"text","text":%q}]`, text)
-	return AppendMessage(dst, &Message{Fields: []byte(fields), Tokens: uint32(len(text)), Flags: FlagNoMetadata})
+	return encodeTexts(dst, AppendHeader{ID: []byte(id)}, text)
+}
+
+func encodeTexts(dst []byte, h AppendHeader, texts ...string) []byte {
+	h.Count = len(texts)
+	dst = BeginAppend(dst, h)
+	for _, text := range texts {
+		fields := fmt.Sprintf(`"role":"user","parts":[{"type":"text","text":%q}]`, text)
+		dst = AppendMessage(dst, &Message{Fields: []byte(fields), Tokens: uint32(len(text)), Flags: FlagNoMetadata})
+	}
+	return dst
 }
 
 func appendText(n *Node, id, text string) (seq uint64, code Code) {
