@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fastpaca/cluster/place"
+	"fastpaca/raft"
 	"fastpaca/shard"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,20 @@ func TestADrainedNodeIsNeededUntilEveryLeaderKnowsTheMap(t *testing.T) {
 		}
 	}
 	require.False(t, empty(pm, all(), 2))
+}
+
+// A node whose disk hangs is near the end of the log wherever little is written, and acknowledges nothing: no leadership goes there.
+func TestNoLeadershipForWhoDoesNotKeepUp(t *testing.T) {
+	st := shard.MemberStatus{Commit: 20, Peers: []raft.PeerStatus{
+		{ID: 1, Match: 20, Active: true}, {ID: 2, Match: 19, Active: true}, {ID: 3, Match: 20, Active: true, Learner: true}, {ID: 4, Match: 20},
+	}}
+	require.True(t, keepsUp(&st, 1, 20))
+	require.True(t, keepsUp(&st, 2, 19), "an entry is on its way")
+	require.False(t, keepsUp(&st, 2, 20), "it was there already when this node looked last")
+	require.False(t, keepsUp(&st, 1, 0), "nobody has looked yet")
+	require.False(t, keepsUp(&st, 3, 20), "a learner")
+	require.False(t, keepsUp(&st, 4, 20), "nobody hears it")
+	require.False(t, keepsUp(&st, 5, 20), "no member")
 }
 
 // A node that was drained and removed serves no streams: nothing ever happens there any more. Those that it has are told to look elsewhere.

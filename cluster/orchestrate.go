@@ -101,6 +101,7 @@ type led struct {
 	term    uint64    // that this node leads it in; 0: it does not
 	since   time.Time // of that
 	settled uint64    // the version of the map that its membership was found to be as wanted by, in this term
+	commit  uint64    // when it was to be handed over last, in this term; 0: it was not
 }
 
 func (l *leads) tick(now time.Time) {
@@ -284,11 +285,23 @@ func (l *leads) even(now time.Time, pm *place.Map) {
 			continue
 		}
 		l.m.store.Member(g, &l.st)
-		if l.st.Transferee == 0 && l.st.ConfCommitted && caughtUp(&l.st, to) && l.m.store.Transfer(g, to) == nil {
+		before := t.commit
+		t.commit = l.st.Commit
+		if l.st.Transferee == 0 && l.st.ConfCommitted && keepsUp(&l.st, to, before) && l.m.store.Transfer(g, to) == nil {
 			l.n.moves.transfers.Add(1)
 			done++
 		}
 	}
+}
+
+// keepsUp: to can take over at once, and has by now what was committed when this node looked last. That it is near the end is not enough:
+// so is a node whose disk hangs, in a group with few writes. It would be handed the leadership again and again, while every
+// attempt holds up the writes for an election timeout.
+func keepsUp(st *shard.MemberStatus, to, before uint64) bool {
+	if before == 0 || !caughtUp(st, to) {
+		return false
+	}
+	return slices.ContainsFunc(st.Peers, func(p raft.PeerStatus) bool { return p.ID == to && p.Match >= before })
 }
 
 // caughtUp: to is a voter that can take over at once.

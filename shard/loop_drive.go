@@ -21,6 +21,10 @@ func (l *loop) step(m *raft.Message) {
 		n.stats.dropped.Add(1)
 		return
 	}
+	if m.Type == raft.MsgTimeoutNow && n.stalled.Load() {
+		n.stats.dropped.Add(1) // a vote that the disk does not take: the sender leads on when it has waited enough
+		return
+	}
 	if err := g.raft.Step(m); err != nil {
 		l.refused(g, m, err)
 		return
@@ -122,6 +126,9 @@ func (l *loop) persist(g *group, rd *raft.Ready) {
 		return
 	}
 	b := l.current()
+	if !g.raft.SoleVoter() {
+		b.wal.Whole()
+	}
 	if rd.StateChanged {
 		g.unsaved++
 		if planted.On(planted.VoteNotPersisted) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"fastpaca/raft"
 	"fastpaca/wal/walfs"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,14 @@ func TestHangingDiskGivesUpLeadership(t *testing.T) {
 	time.Sleep(2 * electionTicks * tickInterval)
 	_, term := c.node(next).Leader(group)
 	require.Equal(t, terms, term, "the sick node does not disturb the others")
+	// Not when it is asked to lead either: it could not have its vote on disk.
+	c.node(sick).Deliver(next, []raft.Message{{Type: raft.MsgTimeoutNow, Group: group, From: next, To: sick, Term: term}})
+	var st MemberStatus
+	for range 3 {
+		c.node(sick).Member(group, &st) // a pass of the loop, after that of the message
+	}
+	require.Equal(t, term, st.Term)
+	require.Equal(t, raft.Follower, st.Role)
 
 	heal()
 	c.converge(group)
