@@ -191,3 +191,33 @@ func TestAnswerBehindOthers(t *testing.T) {
 	}
 	conformance.Equal(t, got, rows)
 }
+
+// TestOldIndexUnderPut: a node puts rows that another one has stored, over an index that it knows an old version of; for one of the
+// contexts the old version still answers, for the next it is gone. Nothing is there twice.
+func TestOldIndexUnderPut(t *testing.T) {
+	_, cfg := migrated(t)
+	a, b := open(t, cfg), open(t, cfg)
+	const part = 3
+	ids := contextsOf(part, inlineMax+1) // one row each is enough to fold the index
+	early := ""
+	for i := 0; early == ""; i++ { // before all of them, so that no segment has to be read to look for it
+		if id := fmt.Sprint("a", i); partitionOf(id) == part {
+			early = id
+		}
+	}
+	conformance.Put(t, b, rowsOf(ids, 1))
+	if _, err := a.load(context.Background(), &a.parts[part], true); err != nil {
+		t.Fatal(err)
+	}
+	conformance.Put(t, b, append(rowsOf(ids, 2), conformance.Row(early, 1))) // folded: the segment before is gone
+	late := slices.Max(ids)
+	if n, exact := conformance.Put(t, a, []archive.Row{conformance.Row(early, 1), conformance.Row(late, 3)}); exact && n != 1 {
+		t.Errorf("%d rows inserted", n)
+	}
+	for id, want := range map[string]int{early: 1, late: 3} {
+		got, err := conformance.ReadAll(context.Background(), open(t, cfg), id, 1, 99, whole)
+		if err != nil || len(got) != want {
+			t.Errorf("%s: %d rows, %v", id, len(got), err)
+		}
+	}
+}

@@ -101,7 +101,7 @@ func (s *Store) Put(ctx context.Context, rows []archive.Row) (inserted int, err 
 	err = each(ctx, partitions, func(i int) (err error) {
 		if len(byPart[i]) > 0 {
 			if base[i], err = s.load(ctx, &s.parts[i], false); err == nil {
-				byPart[i], err = s.unknown(ctx, &s.parts[i], &base[i], byPart[i])
+				base[i], byPart[i], err = s.unknown(ctx, &s.parts[i], base[i], byPart[i])
 			}
 		}
 		return err
@@ -139,10 +139,27 @@ func (s *Store) Put(ctx context.Context, rows []archive.Row) (inserted int, err 
 	return inserted, nil
 }
 
-// unknown drops the rows that the index has, after making sure that they are the same. It replaces the manifest where that
-// turns out to be an old one.
-func (s *Store) unknown(ctx context.Context, p *partition, m **manifest, rows []archive.Row) ([]archive.Row, error) {
-	p.follow(*m)
+// unknown drops the rows that the index has, after making sure that they are the same. Where m turns out to be an old manifest all
+// of them are looked up again in the newest, which is returned: the commit takes that for what all of the rows were found to be
+// missing in.
+func (s *Store) unknown(ctx context.Context, p *partition, m *manifest, rows []archive.Row) (*manifest, []archive.Row, error) {
+	for try := 0; ; try++ {
+		out, err := s.missing(ctx, p, m, rows)
+		switch {
+		case !errors.Is(err, errMissing):
+			return m, out, err
+		case try == staleTries:
+			return nil, nil, s.incomplete(p)
+		}
+		if m, err = s.load(ctx, p, true); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// missing is unknown for one manifest. errMissing: m is not the newest.
+func (s *Store) missing(ctx context.Context, p *partition, m *manifest, rows []archive.Row) ([]archive.Row, error) {
+	p.follow(m)
 	var out []archive.Row
 	for from, i := 0, 1; i <= len(rows); i++ {
 		if i < len(rows) && rows[i].Context == rows[from].Context {
@@ -154,14 +171,10 @@ func (s *Store) unknown(ctx context.Context, p *partition, m **manifest, rows []
 			out = append(out, run...)
 			continue
 		}
-		known, err := s.lookup(ctx, p, *m, run[0].Context)
-		if errors.Is(err, errMissing) {
-			*m, known, err = s.newest(ctx, p, run[0].Context)
-		}
+		known, err := s.lookup(ctx, p, m, run[0].Context)
 		if err != nil {
 			return nil, err
 		}
-		p.follow(*m)
 		var stored []archive.Row
 		for _, r := range run {
 			if known.has(r.Seq) {
@@ -238,10 +251,15 @@ func (s *Store) newest(ctx context.Context, p *partition, id string) (*manifest,
 		}
 		// Somebody has folded the index between the two, which takes longer than both.
 		if try == staleTries {
-			return nil, nil, fmt.Errorf("%w: s3: %s names segments that are gone; were they deleted by hand or by a lifecycle rule? "+
-				"Restore them", archive.ErrDamaged, s.name(p.dir+"manifest"))
+			return nil, nil, s.incomplete(p)
 		}
 	}
+}
+
+// incomplete: the newest manifest of p names what is not there.
+func (s *Store) incomplete(p *partition) error {
+	return fmt.Errorf("%w: s3: %s names segments that are gone; were they deleted by hand or by a lifecycle rule? Restore them",
+		archive.ErrDamaged, s.name(p.dir+"manifest"))
 }
 
 // each calls f for 0 to n-1, parallel at a time, and returns the first error; what has not begun by then is left out.
