@@ -32,6 +32,7 @@ type Batch struct {
 	states []op
 	meta   []byte // copies of snapshot metadata, referenced by offset
 	bytes  int    // most that the records take
+	whole  bool
 }
 
 // op is one record to be. The words mean, by kind:
@@ -98,10 +99,16 @@ func (b *Batch) Forget(group uint32) {
 	b.bytes += recordBound(kindForget, 0)
 }
 
+// Whole says that the batch, and what was submitted before it, is not to be left to the next sync, to end this one with a block.
+// That is for what other nodes wait for, too: the halves of a batch become durable at different times on different
+// nodes, and with three of them the acknowledgements that go separately cost a tenth of the processor time.
+func (b *Batch) Whole() { b.whole = true }
+
 // Reset empties the batch for reuse and drops its references to data.
 func (b *Batch) Reset() {
 	clear(b.ops)
 	b.ops, b.states, b.meta, b.bytes = b.ops[:0], b.states[:0], b.meta[:0], 0
+	b.whole = false
 }
 
 // Empty says whether nothing was added since the last Reset.

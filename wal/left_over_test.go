@@ -39,6 +39,10 @@ func newLeftOverLog(t *testing.T) *leftOverLog {
 
 // submit submits batches of two entries each, 600 bytes and a little.
 func (l *leftOverLog) submit(batches int) {
+	l.submitEach(batches, func(*Batch) {})
+}
+
+func (l *leftOverLog) submitEach(batches int, each func(*Batch)) {
 	for range batches {
 		n := l.sent
 		l.sent++
@@ -47,6 +51,7 @@ func (l *leftOverLog) submit(batches int) {
 			l.next++
 			b.Entry(0, l.next-1, entry(l.next, 1, strings.Repeat("x", 300)))
 		}
+		each(b)
 		l.w.Submit(b)
 	}
 }
@@ -77,6 +82,32 @@ func TestASyncEndsWithABlock(t *testing.T) {
 	w, got := recoverState(t, testOptions(l.mem, 1))
 	require.Equal(t, l.next, got[0].last())
 	require.NoError(t, w.Close())
+}
+
+// TestWholeBatchesAreNotLeftOver: what other nodes wait for goes with the sync that takes it, and so does what is before it.
+func TestWholeBatchesAreNotLeftOver(t *testing.T) {
+	l := newLeftOverLog(t)
+	l.submitEach(9, (*Batch).Whole)
+	l.w.Step()
+	l.requireDone(9)
+	require.NoError(t, l.w.Close())
+
+	l = newLeftOverLog(t)
+	l.submit(8)
+	l.submitEach(1, (*Batch).Whole)
+	l.w.Step()
+	l.requireDone(9)
+	require.NoError(t, l.w.Close())
+
+	l = newLeftOverLog(t)
+	l.submitEach(1, (*Batch).Whole)
+	l.submit(8)
+	l.w.Step()
+	l.requireDone(6)
+	l.submitEach(1, (*Batch).Whole) // behind what is left
+	l.w.Step()
+	l.requireDone(10)
+	require.NoError(t, l.w.Close())
 }
 
 // TestALeftOverIsOfTheLog: it is served by Close, and is as old as it is.

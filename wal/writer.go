@@ -95,7 +95,7 @@ func (w *WAL) round() (closing bool) {
 		j.done = len(j.batches) // nothing of it will be
 	}
 	j.batches = w.q.finish(j.batches, j.done)
-	j.at.batch, j.done = j.at.batch-j.done, 0
+	j.at.batch, j.done, j.whole = j.at.batch-j.done, 0, 0
 	return j.closing
 }
 
@@ -135,12 +135,18 @@ type job struct {
 	at    progress
 	done  int // batches reported done
 	rest  int // bytes: the most that the records which are not encoded take
+	whole int // so many batches at the front are not left to the next round
 }
 
 // begin takes on work, at whose front is what the round before left over.
 func (j *job) begin(todo work) {
-	for _, b := range todo.batches[len(j.batches):] {
-		j.rest += b.bytes
+	for i, b := range todo.batches {
+		if i >= len(j.batches) {
+			j.rest += b.bytes
+		}
+		if b.whole {
+			j.whole = i + 1
+		}
 	}
 	j.work, j.begun = todo, true
 }
@@ -268,7 +274,7 @@ func (w *WAL) fill(job *job) why {
 				w.checkFits(o, size)
 				return segmentFull
 			}
-			if !job.closing && w.endsHere(size, job.rest) {
+			if at.batch >= job.whole && !job.closing && w.endsHere(size, job.rest) {
 				return blockFull
 			}
 			if len(enc.buf) > 0 && len(enc.buf)+size > writeChunk {
