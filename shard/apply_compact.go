@@ -21,7 +21,7 @@ func (m *Machine) applyCompact(ctx *Context, res *Result) bool {
 	h.LiveFrom, h.Used = w.LiveFrom, w.Used
 
 	ext := *old
-	ext.Head = w.Head
+	ext.Head, ext.summaryBytes = w.Head, summaryBytes(w.Head)
 	ext.CompactionCount++
 	ext.Compactions = withCompaction(old.Compactions, Compaction{Version: h.Version, From: from, To: to, Used: h.Used})
 	m.publish(ctx, h, old, &ext)

@@ -51,6 +51,10 @@ type Ext struct {
 	// skip_parts rewrote. nil while the window is a run of the log.
 	Head *ring.Head
 
+	// summaryBytes is what the summary in Head took when the compaction put it there, or when it was loaded. Only memory is
+	// reckoned by it: of one that has been cut since, all of it stays there.
+	summaryBytes int64
+
 	// Compactions are the last compactionsKept compactions, oldest first, so that streams can replay
 	// versions that left no message. CompactionCount counts all there ever were.
 	Compactions     []Compaction

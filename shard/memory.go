@@ -30,17 +30,34 @@ func (c *Context) bytes() int64 {
 
 // extBytes leaves out what contexts share.
 func extBytes(e *Ext) int64 {
-	n := int64(len(e.Metadata)) + int64(len(e.Compactions))*int64(unsafe.Sizeof(Compaction{})) + headBytes(e.Head)
+	n := int64(len(e.Metadata)) + int64(len(e.Compactions))*int64(unsafe.Sizeof(Compaction{})) + headBytes(e)
 	if n == 0 && !e.Tombstoned {
 		return 0
 	}
 	return n + int64(unsafe.Sizeof(Ext{}))
 }
 
-// headBytes takes four bytes of text for a token, so that it does not depend on the length of the head.
-func headBytes(h *ring.Head) int64 {
+// headBytes takes four bytes of text for a token, so that it does not depend on the length of the head. But what a compaction put
+// there counts as it is, since the client says how many tokens it has.
+func headBytes(e *Ext) int64 {
+	h := e.Head
 	if h == nil {
 		return 0
 	}
-	return int64(unsafe.Sizeof(ring.Head{})) + int64(len(h.Holes))*8 + int64(len(h.Msgs))*headMsgBytes + int64(h.Tokens)*4
+	text := int64(h.Tokens) * 4
+	if h.Summary > 0 {
+		text = max(text, e.summaryBytes)
+	}
+	return int64(unsafe.Sizeof(ring.Head{})) + int64(len(h.Holes))*8 + int64(len(h.Msgs))*headMsgBytes + text
+}
+
+// summaryBytes is what the summary of h takes.
+func summaryBytes(h *ring.Head) (n int64) {
+	if h == nil {
+		return 0
+	}
+	for i := range h.Msgs[:h.Summary] {
+		n += int64(len(h.Msgs[i].JSON) + len(h.Msgs[i].Aux))
+	}
+	return n
 }

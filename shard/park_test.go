@@ -471,3 +471,37 @@ func TestParkedContextsAreLetGoOf(t *testing.T) {
 	require.Len(t, l.m.tails.over, 1)
 	l.m.drop()
 }
+
+// TestSummaryCountsAsItIs: a client says of a summary that it has no tokens. The memory that it takes counts all the same, and
+// before and after it was on disk.
+func TestSummaryCountsAsItIs(t *testing.T) {
+	const size = 1 << 20
+	l := newLot(t, 2, walfs.NewMem())
+	var res Result
+	apply := func(cmd []byte) {
+		require.NoError(t, l.m.Apply(l.m.index+1, cmd, &res))
+		require.Equal(t, CodeOK, res.Code)
+	}
+	apply(EncodePut(nil, &Put{ID: []byte("c")}))
+	empty := l.m.Bytes()
+	compact := func(n int) {
+		cmd := BeginCompact(nil, AppendHeader{ID: []byte("c"), Count: n})
+		for range n {
+			cmd = AppendMessage(cmd, &Message{Fields: []byte(`"role":"user","parts":[{"type":"text","text":"` + strings.Repeat("s", size) + `"}]`), Flags: FlagNoMetadata})
+		}
+		apply(cmd)
+	}
+	compact(2)
+	require.Greater(t, l.m.Bytes()-empty, int64(2*size))
+	apply(encodeText(nil, "c", "hello"))
+	l.account()
+	l.park(true, func() {})
+	require.Less(t, l.m.Bytes(), int64(1024))
+	_, err := l.m.load(0)
+	require.NoError(t, err)
+	require.Greater(t, l.m.Bytes()-empty, int64(2*size))
+	compact(0)
+	require.Less(t, l.m.Bytes()-empty, int64(4096))
+	l.account()
+	l.m.drop()
+}

@@ -160,6 +160,9 @@ func (d *stateDecoder) context() *Context {
 		ext.Head = d.head()
 		if ext.Head != nil {
 			ext.Head.CutCalls = flags&stateCutCalls != 0
+			if d.err == nil { // or the summary may be longer than the head
+				ext.summaryBytes = summaryBytes(ext.Head)
+			}
 		}
 	}
 	if flags&stateKeys != 0 {
