@@ -37,6 +37,7 @@ type machine struct {
 	clockOff    int64 // ms, of its wall clock
 	diskErrors  bool  // the next changes of its disk fail
 	full        bool
+	freedAt     int64 // when it was full last
 
 	orphans     []*attempt // under way on this process
 	incarnation int        // of the data directory; 0: a founder's, or none yet
