@@ -275,9 +275,18 @@ func TestDamagedSnapshotIsRefused(t *testing.T) {
 	}
 	disk, file := prepare()
 	require.NoError(t, disk.Flip(file, 60, 3))
-	_, err := Open(testOptions(disk))
+	id, index, ok := parseSnapName(filepath.Base(file))
+	require.True(t, ok)
+	older := snapName(id, index-1) // which a crash left
+	f, err := disk.Create(filepath.Join(snapDir("/data"), older))
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = Open(testOptions(disk))
 	require.ErrorContains(t, err, file)
 	require.ErrorContains(t, err, "damaged")
+	names, err := disk.List(snapDir("/data"))
+	require.NoError(t, err)
+	require.Contains(t, names, older, "there is nothing else to go back to")
 
 	disk, file = prepare()
 	require.NoError(t, disk.Remove(file))

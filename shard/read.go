@@ -61,7 +61,11 @@ func (n *Node) Context(id []byte) (*Context, Code) {
 			return nil, code
 		}
 	}
-	return g.lookup(id)
+	c, code := g.lookup(id)
+	if code == CodeNotFound && !g.member.Load() {
+		return nil, n.notLeader() // it may have been in a state that is gone meanwhile (Forget)
+	}
+	return c, code
 }
 
 // lookup waits for the disk if the context is only there.
@@ -90,7 +94,11 @@ func (n *Node) Replica(id []byte) (*Context, Code) {
 	if !g.member.Load() || g.appliedNow.Load() == 0 {
 		return nil, CodeUnavailable
 	}
-	return g.lookup(id)
+	c, code := g.lookup(id)
+	if code == CodeNotFound && !g.member.Load() {
+		return nil, CodeUnavailable // see Context
+	}
+	return c, code
 }
 
 // Barrier returns an index such that a replica which has applied it shows every write acknowledged before the call.

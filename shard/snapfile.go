@@ -151,7 +151,8 @@ func (s *snapshotter) removeOldSnapshots(shard uint32, keep string) error {
 
 // loadSnapshots starts every shard from its newest snapshot, or from nothing. A newest snapshot that does
 // not load stops the node: the log behind an older one may be gone already, so that going back to it could
-// forget acknowledged messages without a word.
+// forget acknowledged messages without a word. What is older stays until then: if the log was not cut yet, an operator can go
+// back to it.
 func (n *Node) loadSnapshots() ([]*recovered, error) {
 	disk, dir := n.opt.FS, snapDir(n.opt.Dir)
 	if err := disk.MkdirAll(dir); err != nil {
@@ -169,6 +170,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 		}
 	}
 	newest := make([]string, groupCount)
+	var older []string
 	left, leftTo := make([]bool, groupCount), make([]uint64, groupCount)
 	for _, name := range names { // sorted: of one shard, the newest comes last
 		if strings.HasSuffix(name, tmpSuffix) {
@@ -186,10 +188,7 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 			return nil, fmt.Errorf("%s is not a snapshot of this version: move it out of the data directory", filepath.Join(dir, name))
 		}
 		if old := newest[id]; old != "" {
-			// A crash came between a snapshot and the removal of the one before.
-			if err := disk.Remove(filepath.Join(dir, old)); err != nil {
-				return nil, err
-			}
+			older = append(older, old) // a crash came between a snapshot and the removal of the one before
 		}
 		newest[id] = name
 	}
@@ -208,7 +207,15 @@ func (n *Node) loadSnapshots() ([]*recovered, error) {
 			n.replay.SnapshotBytes += sizes[id]
 		}
 	}
-	return groups, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, name := range older {
+		if err := disk.Remove(filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return groups, nil
 }
 
 // parallel calls f for 0 to count-1 on all processors; in manual mode one after the other, so that the disk sees the
