@@ -28,14 +28,25 @@ type coordinator struct {
 	n       *Node
 	m       *member
 	started time.Time
+	last    time.Time            // of tick
 	seen    map[uint64]time.Time // when each node was alive last
 	out     map[uint32]time.Time // groups that this node holds and the map does not want it to, since when
 	ended   bool                 // this node was removed, and its streams were told
 }
 
+// stoodStill is how long the loop has to have been away for its process to have been stopped: it waits for decisions and reports for
+// most of a minute at most.
+const stoodStill = time.Minute
+
 func (c *coordinator) tick(now time.Time) {
 	pm := c.m.machine.picture()
 	live := c.n.live(c.m)
+	if !c.last.IsZero() && now.Sub(c.last) > max(stoodStill, c.n.opt.Grace/2) {
+		// Nobody was looked for, so nobody was seen to be away; and the connections have to come back first. As after a start.
+		clear(c.seen)
+		c.started = now
+	}
+	c.last = now
 	for i := range pm.Nodes {
 		if id := pm.Nodes[i].ID; live(id) || c.seen[id].IsZero() {
 			c.seen[id] = now

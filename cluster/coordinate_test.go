@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"fastpaca/cluster/place"
 	"fastpaca/raft"
@@ -50,6 +51,32 @@ func TestADrainedNodeIsNeededUntilEveryLeaderKnowsTheMap(t *testing.T) {
 		}
 	}
 	require.False(t, empty(pm, all(), 2))
+}
+
+// A coordinator that was stopped for longer than the grace time (SIGSTOP, a virtual machine that was paused) has not seen anybody be
+// away for that long: a node that is just not connected yet when it goes on keeps its replicas for another grace time.
+func TestACoordinatorThatStoodStillWaits(t *testing.T) {
+	r := newRig(t)
+	r.found(func(o *Options) { o.pace.settleIn = time.Hour }, "a", "b", "c", "d") // their own do nothing here
+	a, gone := r.nodes["a"], r.nodes["d"].member.Load().id
+	c := coordinator{n: a.Node, m: a.member.Load(), seen: map[uint64]time.Time{}, out: map[uint32]time.Time{}}
+	r.wait("everybody is seen", func() bool { live := a.live(c.m); return live(2) && live(3) && live(4) })
+	now := time.Now()
+	c.started = now.Add(-2 * time.Hour)
+	c.tick(now)
+	r.nodes["d"].stop()
+	r.wait("d is gone", func() bool { return !a.live(c.m)(gone) })
+	load := a.Map().Load(gone)
+	now = now.Add(2 * time.Hour)
+	c.tick(now)
+	require.Equal(t, load, a.Map().Load(gone), "it was away for a moment")
+	began := now
+	r.wait("it is replaced when it was away for long", func() bool {
+		now = now.Add(stoodStill / 2)
+		c.tick(now)
+		return a.Map().Load(gone) < load
+	})
+	require.Greater(t, now.Sub(began), a.opt.Grace)
 }
 
 // A node whose disk hangs is near the end of the log wherever little is written, and acknowledges nothing: no leadership goes there.
