@@ -57,7 +57,7 @@ func TestADrainedNodeIsNeededUntilEveryLeaderKnowsTheMap(t *testing.T) {
 // away for that long: a node that is just not connected yet when it goes on keeps its replicas for another grace time.
 func TestACoordinatorThatStoodStillWaits(t *testing.T) {
 	r := newRig(t)
-	r.found(func(o *Options) { o.pace.settleIn = time.Hour }, "a", "b", "c", "d") // their own do nothing here
+	r.found(func(o *Options) { o.pace.settleIn = 10 * time.Minute }, "a", "b", "c", "d") // their own do nothing here
 	a, gone := r.nodes["a"], r.nodes["d"].member.Load().id
 	c := coordinator{n: a.Node, m: a.member.Load(), seen: map[uint64]time.Time{}, out: map[uint32]time.Time{}}
 	r.wait("everybody is seen", func() bool { live := a.live(c.m); return live(2) && live(3) && live(4) })
