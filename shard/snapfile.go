@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -132,11 +133,12 @@ func (n *Node) fatalSync(syncErr, err error) {
 	}
 }
 
-// removeOldSnapshots removes the snapshots of shard that are older than keep.
+// removeOldSnapshots removes the snapshots of shard that are older than keep, if keep is there. It may be gone: the shard was
+// forgotten since (Forget), and when it is a member again, a leader may have given it an older snapshot, on which its log relies.
 func (s *snapshotter) removeOldSnapshots(shard uint32, keep string) error {
 	disk, dir := s.node.opt.FS, snapDir(s.node.opt.Dir)
 	names, err := disk.List(dir)
-	if err != nil {
+	if err != nil || !slices.Contains(names, keep) {
 		return err
 	}
 	for _, name := range names {
