@@ -254,3 +254,52 @@ func (d dirFS) MkdirAll(dir string) error { return os.MkdirAll(filepath.Join(d.r
 func (d dirFS) Create(name string) (walfs.File, error) {
 	return d.FS.Create(filepath.Join(d.root, name))
 }
+
+// TestNoParkingBesideSnapshot: a group was queued for parking when a snapshot of it began. Nothing is added to a parking file that the
+// snapshot makes superfluous; the contexts leave memory by the snapshot.
+func TestNoParkingBesideSnapshot(t *testing.T) {
+	disk := walfs.NewMem()
+	passed := int64(0) // ms
+	o := testOptions(disk)
+	o.Manual, o.Loops, o.SnapshotBytes, o.ParkAfter = true, 1, 1<<40, time.Hour
+	o.Nanos = func() int64 { return passed * 1e6 }
+	o.NowMs = func() int64 { return 1_700_000_000_000 + passed }
+	n, err := Open(o)
+	require.NoError(t, err)
+	work := func() {
+		for n.StepLoops() || n.StepWAL() || n.StepSnapshots() {
+			continue
+		}
+	}
+	g := n.groups[Of([]byte("x"))]
+	for !g.leads.Load() {
+		passed += 50
+		n.TickAll()
+		work()
+	}
+	r := AcquireRequest()
+	r.Cmd = EncodePut(r.Cmd, &Put{ID: []byte("x")})
+	code := CodeTimeout
+	r.Done = func(r *Request) { code = r.Result.Code }
+	n.Submit(g.id, r)
+	work()
+	require.Equal(t, CodeOK, code)
+	for range 2 {
+		g.machine.Sweep(g.machine.Len())
+	}
+	g.parking, g.snap.busy = true, true
+	n.parks.queue.push(g)
+	n.snaps.queue.push(g)
+	work()
+	require.False(t, g.parking)
+	require.False(t, g.snap.busy)
+	names, err := disk.List(parkDir(o.Dir))
+	require.NoError(t, err)
+	require.Empty(t, names)
+	g.machine.Sweep(g.machine.Len())
+	g.machine.BeginPark() // lets go of what the sweep had found before
+	g.machine.Sweep(g.machine.Len())
+	parked, _ := g.machine.Parked()
+	require.EqualValues(t, 1, parked)
+	require.NoError(t, n.Close())
+}

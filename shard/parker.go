@@ -96,13 +96,14 @@ func (p *parker) step() bool {
 	return false
 }
 
-// collect has the loop say what is to be written.
+// collect has the loop say what is to be written. Nothing, if a snapshot has begun since the group was queued: a context that goes
+// into the parking file now keeps all of the file, whose length makes the next snapshot due at once.
 func (p *parker) collect(g *group) {
 	j := &parkJob{group: g}
 	p.set(j, false)
 	g.loop.box.do(func() {
 		j.machine = g.machine
-		if !g.receiving {
+		if !g.receiving && !g.snap.busy {
 			j.batch = g.machine.BeginPark()
 		}
 		if j.batch == nil {
