@@ -138,7 +138,7 @@ func TestPowerLoss(t *testing.T) {
 
 func powerLoss(t *testing.T, options func(wal.FS) Options) {
 	crashes := 15
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		crashes = 5
 	}
 	rng := rand.New(rand.NewPCG(1, 2))

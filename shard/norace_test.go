@@ -3,3 +3,5 @@
 package shard
 
 const raceEnabled = false
+
+func rounds(all int) int { return all }

@@ -121,7 +121,7 @@ func (l *lot) account() {
 // whose contexts come and go at random, are captured while they do, and are found again by a restart; answers, views
 // and snapshots are the same.
 func TestParkedMachineAnswersTheSame(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(rounds(12)) {
 		r := newRig(t, 5000+seed)
 		l := newLot(t, seed, walfs.NewMem())
 		keys := uint64(0)

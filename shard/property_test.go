@@ -362,9 +362,9 @@ func snapshotOf(t testing.TB, m *Machine) []byte {
 // loaded from its snapshot; in the end a second machine runs the same log without that, and must have the
 // same bytes.
 func TestMachineAgainstModel(t *testing.T) {
-	seeds, steps := 12, 600
+	seeds, steps := rounds(12), 600
 	if testing.Short() {
-		seeds = 4
+		seeds = min(seeds, 4)
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -262,7 +262,7 @@ func TestSnapshotMutated(t *testing.T) {
 	raw := rawOf(t, snapshotOf(t, sampleMachine(t)))
 	rng := rand.New(rand.NewPCG(1, 9))
 	loaded := 0
-	for range 3000 {
+	for range rounds(3000) {
 		b := slices.Clone(raw)
 		for range 1 + rng.IntN(3) {
 			b[rng.IntN(len(b))] = byte(rng.Uint32())
@@ -273,7 +273,7 @@ func TestSnapshotMutated(t *testing.T) {
 			exercise(t, m)
 		}
 	}
-	t.Logf("%d of 3000 load", loaded)
+	t.Logf("%d of %d load", loaded, rounds(3000))
 }
 
 func snapshotOf2(m *Machine) {

@@ -30,7 +30,7 @@ func spillNow(t *testing.T, m *Machine, h *history.Store) bool {
 // TestSpilledMachineAnswersTheSame runs one log of commands through a machine that keeps everything in memory and one that
 // spills, and requires equal answers, windows, and histories.
 func TestSpilledMachineAnswersTheSame(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(rounds(6)) {
 		rng := rand.New(rand.NewPCG(seed, 9))
 		h, err := history.Open(history.Options{Dir: t.TempDir(), Shards: Shards})
 		require.NoError(t, err)
