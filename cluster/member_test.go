@@ -18,21 +18,16 @@ import (
 // write puts count contexts named prefix-0, prefix-1, ... through the nodes in turn. A write may be answered unavailable.
 func (r *rig) write(prefix string, count int, names ...string) {
 	r.t.Helper()
-	for i := range count {
-		n := r.nodes[names[i%len(names)]]
-		r.wait("a write through "+n.name, func() bool { return n.put(fmt.Sprintf("%s-%d", prefix, i)) == shard.CodeOK })
-	}
+	r.each("writes", count, func(i int) bool {
+		return r.nodes[names[i%len(names)]].put(fmt.Sprintf("%s-%d", prefix, i)) == shard.CodeOK
+	})
 }
 
 // holds reads all of them through every one of the nodes.
 func (r *rig) holds(prefix string, count int, names ...string) {
 	r.t.Helper()
 	for _, name := range names {
-		for i := range count {
-			key := fmt.Sprintf("%s-%d", prefix, i)
-			code := r.answer(key+" is read through "+name, func() shard.Code { return r.nodes[name].get(key) })
-			require.Equal(r.t, shard.CodeOK, code, "%s through %s", key, name)
-		}
+		r.reads(r.nodes[name], count, func(i int) string { return fmt.Sprintf("%s-%d", prefix, i) })
 	}
 }
 

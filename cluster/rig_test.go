@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,7 +213,7 @@ func (n *rigNode) call(op byte, key string, again bool) shard.Code {
 	deadline := time.Now().Add(forwardWait)
 	for {
 		if !n.Local(group) {
-			answer, code := n.Forward(group, req, nil, again)
+			answer, code, _ := n.Forward(group, req, nil, again)
 			if code == shard.CodeOK {
 				return shard.Code(answer[0])
 			}
@@ -247,6 +248,50 @@ func (r *rig) wait(what string, f func() bool) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// each waits until f holds for every one of 0 .. count-1, several of them at a time.
+func (r *rig) each(what string, count int, f func(i int) bool) {
+	r.t.Helper()
+	const workers = 8
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var next atomic.Int64
+	var late atomic.Bool
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < count; i = int(next.Add(1)) - 1 {
+				for !f(i) {
+					select {
+					case <-ctx.Done():
+						late.Store(true)
+						return
+					case <-time.After(20 * time.Millisecond):
+					}
+				}
+			}
+		})
+	}
+	if wg.Wait(); late.Load() {
+		r.t.Fatalf("not within %v: %s", patience, what)
+	}
+}
+
+// reads has every one of keys 0 .. count-1 read through n, and be there. What is answered by a 503 is repeated, as a client does.
+func (r *rig) reads(n *rigNode, count int, key func(i int) string) {
+	r.t.Helper()
+	r.each("reads through "+n.name, count, func(i int) bool {
+		switch code := n.get(key(i)); code {
+		case shard.CodeOK:
+			return true
+		case shard.CodeUnavailable, shard.CodeTimeout:
+			return false
+		default:
+			r.t.Errorf("%s through %s: %v", key(i), n.name, code)
+			return true
+		}
+	})
 }
 
 // answer is what a client gets in the end that repeats what was answered by a 503: nothing was done, or nobody can say. What f does
