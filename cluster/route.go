@@ -102,15 +102,14 @@ func (n *Node) Local(group uint32) bool {
 // Forward is httpd.Router: it carries req to the leader of the group and appends the answer, without its first byte,
 // to dst. CodeNotLeader: this node leads now, serve it here. CodeUnavailable: no leader within the bound, nothing was
 // written. CodeOverloaded: too much waits for the leader; nothing was written. CodeTimeout: sent, outcome unknown; with
-// again such a request is sent once more instead, as long as there is time.
-func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard.Code) {
+// again such a request is sent once more instead, as long as there is time, and unknown is true whatever comes of that.
+func (n *Node) Forward(group uint32, req, dst []byte, again bool) (_ []byte, _ shard.Code, unknown bool) {
 	m := n.member.Load()
 	if m == nil {
-		return dst, shard.CodeUnavailable
+		return dst, shard.CodeUnavailable, false
 	}
 	base := len(dst)
 	deadline := n.opt.Now().Add(forwardWait)
-	unknown := false
 	var changed <-chan struct{}
 	for try := 0; ; try++ {
 		left := deadline.Sub(n.opt.Now())
@@ -119,7 +118,7 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 		}
 		to, ask := n.leaderOf(m, group, try)
 		if to == m.id {
-			return dst, shard.CodeNotLeader
+			return dst, shard.CodeNotLeader, unknown
 		}
 		if to != 0 {
 			wait := left
@@ -132,7 +131,7 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 			case err == nil && len(answer) > base && answer[base] == AnswerDone:
 				n.hints.leader[group].Store(to)
 				copy(answer[base:], answer[base+1:])
-				return answer[:len(answer)-1], shard.CodeOK
+				return answer[:len(answer)-1], shard.CodeOK, unknown
 			case err == nil:
 				n.hints.leader[group].CompareAndSwap(to, 0)
 				if ask {
@@ -140,7 +139,7 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 				}
 			default:
 				if code, ends := failed(err, again, unknown); ends {
-					return dst, code
+					return dst, code, unknown
 				}
 				unknown = unknown || !errors.Is(err, peer.ErrNotSent)
 			}
@@ -149,9 +148,9 @@ func (n *Node) Forward(group uint32, req, dst []byte, again bool) ([]byte, shard
 		changed = m.store.LeaderChanged() // before the next look, so that nothing is missed in between
 	}
 	if unknown {
-		return dst, shard.CodeTimeout
+		return dst, shard.CodeTimeout, true
 	}
-	return dst, shard.CodeUnavailable
+	return dst, shard.CodeUnavailable, false
 }
 
 // failed says whether an attempt that failed with err is the last, and with what. unknown: an attempt before may have been carried out;

@@ -81,9 +81,9 @@ type loopRouter struct {
 
 func (*loopRouter) Local(uint32) bool { return false }
 
-func (r *loopRouter) Forward(_ uint32, req, dst []byte, _ bool) ([]byte, shard.Code) {
+func (r *loopRouter) Forward(_ uint32, req, dst []byte, _ bool) (_ []byte, _ shard.Code, unsure bool) {
 	r.answer = r.leader.ServeForwarded(req, r.answer[:0])
-	return append(dst, r.answer[1:]...), shard.CodeOK
+	return append(dst, r.answer[1:]...), shard.CodeOK, false
 }
 
 // TestQuickForwardAllocatesNothing from the bytes of the request to those of the answer, without the network in between.

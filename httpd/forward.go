@@ -46,7 +46,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, w *work, h handlerFunc) {
 		w.notLeader = false
 		s.metrics.forward.rerouted.Inc()
 		if !s.router.Await(group, deadline) {
-			writeOutcome(ctx, shard.CodeUnavailable)
+			writeOutcome(ctx, w.honest(shard.CodeUnavailable))
 			return
 		}
 	}
@@ -68,30 +68,33 @@ func (s *Server) forward(ctx *fasthttp.RequestCtx, w *work, group uint32) bool {
 	read := ctx.IsGet() || ctx.IsHead()
 	// Only appends know keys: a compaction that is sent twice would be two versions, with a key or without.
 	again := read || key != nil && w.route == routeMessages
-	answer, code := s.router.Forward(group, f.request, f.answer[:0], again)
+	answer, code, unsure := s.router.Forward(group, f.request, f.answer[:0], again)
 	f.answer = answer
+	w.unsure = w.unsure || unsure && !read
 	s.metrics.forward.count(code)
 	if code == shard.CodeNotLeader {
 		return false
 	}
-	s.forwardedAnswer(ctx, answer, code, read)
+	s.forwardedAnswer(ctx, w, answer, code, read)
 	return true
 }
 
 // forwardedAnswer makes the response of ctx what Router.Forward returned, read or write.
-func (s *Server) forwardedAnswer(ctx *fasthttp.RequestCtx, answer []byte, code shard.Code, read bool) {
+func (s *Server) forwardedAnswer(ctx *fasthttp.RequestCtx, w *work, answer []byte, code shard.Code, read bool) {
 	if code == shard.CodeOK {
 		if err := takeAnswer(ctx, answer); err != nil {
 			s.log.Line(LevelError, "forward_answer").Str("error", err.Error()).Int("bytes", int64(len(answer))).
 				Send("the leader's answer cannot be read; nodes of very different versions run side by side")
 			code = shard.CodeTimeout // a write may have taken effect
+		} else if w.unsure && ctx.Response.StatusCode() == fasthttp.StatusServiceUnavailable {
+			code = shard.CodeTimeout // what refused this attempt does not know of the one before
 		}
 	}
 	if read {
 		code = readOutcome(code)
 	}
 	if code != shard.CodeOK {
-		writeOutcome(ctx, code)
+		writeOutcome(ctx, w.honest(code))
 	}
 }
 

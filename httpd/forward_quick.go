@@ -17,7 +17,7 @@ func (c *conn) forwardQuick(w *work, group uint32, body []byte) (status int, don
 	f := s.frames.Get().(*frames)
 	defer s.releaseFrames(f)
 	f.request = c.quick.head.appendForwarded(f.request[:0], body)
-	answer, code := s.router.Forward(group, f.request, f.answer[:0], false)
+	answer, code, _ := s.router.Forward(group, f.request, f.answer[:0], false)
 	f.answer = answer
 	s.metrics.forward.count(code)
 	if code == shard.CodeNotLeader {
@@ -30,7 +30,7 @@ func (c *conn) forwardQuick(w *work, group uint32, body []byte) (status int, don
 			return http.StatusCreated, true
 		}
 	}
-	return c.failQuick(w, func(ctx *fasthttp.RequestCtx) { s.forwardedAnswer(ctx, answer, code, false) }), true
+	return c.failQuick(w, func(ctx *fasthttp.RequestCtx) { s.forwardedAnswer(ctx, w, answer, code, false) }), true
 }
 
 // appendForwarded is the package's appendForwarded for the quick way.

@@ -205,6 +205,55 @@ func TestLostAnswers(t *testing.T) {
 	g.refused(503, "unavailable", "GET", "/v1/contexts/c/context", "")
 }
 
+// TestNothingIsPromisedOfALostAttempt: an append with a key that was sent once more after its answer was lost is told what
+// holds for both attempts. A refusal of the second is none of the first.
+func TestNothingIsPromisedOfALostAttempt(t *testing.T) {
+	c := newTestCluster(t, 2)
+	c.nodes[0].ok(201, "PUT", "/v1/contexts/c", "")
+	r, g := c.routes[1], c.nodes[1]
+	refusals := map[shard.Code]string{
+		shard.CodeUnavailable: "unavailable", shard.CodeStorageFull: "storage_full", shard.CodeOverloaded: "overloaded",
+		shard.CodeShuttingDown: "unavailable",
+	}
+	message := `{"message":` + textMessage("x") + `}`
+	refused := func(want string) {
+		t.Helper()
+		r.unsure.Store(true)
+		g.refused(503, "raft_timeout", "POST", "/v1/contexts/c/messages", message, "Idempotency-Key: k")
+		r.unsure.Store(false)
+		g.refused(503, want, "POST", "/v1/contexts/c/messages", message, "Idempotency-Key: k")
+	}
+	for code, want := range refusals {
+		// By Forward itself.
+		r.answer.Store(1 + int32(code))
+		refused(want)
+		// By the leader that the second attempt came to.
+		r.answer.Store(0)
+		c.state.forced.Store(int32(code))
+		if code != shard.CodeShuttingDown { // which sends the request on
+			refused(want)
+		}
+		// By this node, which leads since.
+		c.leader.Store(1)
+		r.believes.Store(1 + 0)
+		r.answer.Store(1 + int32(shard.CodeNotLeader))
+		refused(want)
+		c.leader.Store(0)
+		r.believes.Store(0)
+		c.state.forced.Store(int32(shard.CodeOK))
+	}
+	// By nobody: this node was told that it leads, does not, and time is up.
+	r.await = func() bool { return false }
+	refused("unavailable")
+
+	// What the state machine says holds for both.
+	r.answer.Store(0)
+	r.unsure.Store(true)
+	g.refused(409, "conflict", "POST", "/v1/contexts/c/messages", `{"message":`+textMessage("x")+`,"if_version":7}`, "Idempotency-Key: k")
+	g.ok(201, "POST", "/v1/contexts/c/messages", message, "Idempotency-Key: k")
+	require.Equal(t, shard.CodeTooLarge, (&work{unsure: true}).honest(shard.CodeTooLarge))
+}
+
 // panicStore has a bug.
 type panicStore struct{ *memoryStore }
 

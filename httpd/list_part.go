@@ -53,7 +53,7 @@ func (l *listing) remote() shard.Code {
 	if f.request, ok = appendForwarded(f.request[:0], ctx); !ok {
 		panic("httpd: a request for contexts does not fit a forwarded frame; this is a bug, please report it")
 	}
-	answer, code := s.router.Forward(l.at.group, f.request, f.answer[:0], true)
+	answer, code, _ := s.router.Forward(l.at.group, f.request, f.answer[:0], true)
 	f.answer = answer
 	s.metrics.forward.count(code)
 	if code != shard.CodeOK {

@@ -24,14 +24,15 @@ type Router interface {
 	// Forward sends req, which Server.ServeForwarded of the other end reads, to the group's leader and
 	// appends what that answered to dst, without its first byte. It waits for a leader, bounded by a
 	// moment that is about routeWait away. again says that the request may be sent once more after an
-	// answer was lost. req is not kept. Codes:
+	// answer was lost; unsure, that this happened: an attempt before the one that the code and the answer
+	// are about may have been carried out. req is not kept. Codes:
 	//
 	//	CodeOK           the answer is in dst
 	//	CodeNotLeader    this node leads now: serve it here
 	//	CodeUnavailable  there was no leader to send it to, or none took it; nothing was written
 	//	CodeTimeout      sent, and the answer was lost: the outcome is unknown (never if again, unless time is up)
 	//	CodeOverloaded   too much waits for the leader already; nothing was written
-	Forward(group uint32, req, dst []byte, again bool) ([]byte, shard.Code)
+	Forward(group uint32, req, dst []byte, again bool) (answer []byte, code shard.Code, unsure bool)
 
 	// Await is called after a local CodeNotLeader. It waits, until deadline at most, for a route that is
 	// worth trying, and at least a moment, so that a route that is wrong is not tried in a busy loop.

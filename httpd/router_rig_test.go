@@ -98,6 +98,7 @@ type testRouter struct {
 	awaited   atomic.Int64
 	answer    atomic.Int32 // the code that Forward gives instead of doing anything, plus one
 	await     func() bool  // nil: true
+	unsure    atomic.Bool  // what Forward says besides
 
 	streams streamRoutes
 
@@ -114,29 +115,29 @@ func (r *testRouter) leader() int32 {
 
 func (r *testRouter) Local(uint32) bool { return r.leader() == r.self }
 
-func (r *testRouter) Forward(_ uint32, req, dst []byte, again bool) ([]byte, shard.Code) {
+func (r *testRouter) Forward(_ uint32, req, dst []byte, again bool) (_ []byte, _ shard.Code, unsure bool) {
 	r.forwarded.Add(1)
 	r.mu.Lock()
 	r.again = append(r.again, again)
 	r.mu.Unlock()
 	if c := r.answer.Load(); c != 0 {
-		return dst, shard.Code(c - 1)
+		return dst, shard.Code(c - 1), r.unsure.Load()
 	}
 	for range 3 {
 		leader := r.leader()
 		switch leader {
 		case r.self:
-			return dst, shard.CodeNotLeader
+			return dst, shard.CodeNotLeader, r.unsure.Load()
 		case -1:
-			return dst, shard.CodeUnavailable
+			return dst, shard.CodeUnavailable, r.unsure.Load()
 		}
 		answer := answerForwarded(r.cluster.nodes[leader].s, req)
 		if answer[0] == cluster.AnswerDone {
-			return append(dst, answer[1:]...), shard.CodeOK
+			return append(dst, answer[1:]...), shard.CodeOK, r.unsure.Load()
 		}
 		r.believes.Store(0)
 	}
-	return dst, shard.CodeUnavailable
+	return dst, shard.CodeUnavailable, r.unsure.Load()
 }
 
 func (r *testRouter) Await(uint32, time.Time) bool {

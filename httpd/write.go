@@ -30,13 +30,13 @@ func (s *Server) outcome(ctx *fasthttp.RequestCtx, w *work, r *shard.Request) bo
 		w.notLeader = true
 	case shard.CodeShuttingDown:
 		w.notLeader = w.forwarded // nothing was written, and another node leads, or will soon
-		writeOutcome(ctx, r.Result.Code)
+		writeOutcome(ctx, w.honest(r.Result.Code))
 	case shard.CodeConflict:
 		writeConflict(ctx, r.Result.IfVersion, r.Result.CurrentVersion)
 	case shard.CodeSeqConflict:
 		writeSeqConflict(ctx, w.parser.firstSeq, &r.Result)
 	default:
-		writeOutcome(ctx, r.Result.Code)
+		writeOutcome(ctx, w.honest(r.Result.Code))
 	}
 	return false
 }
