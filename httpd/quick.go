@@ -66,6 +66,10 @@ func (c *conn) readQuick(b []byte) (int, error) {
 	s, q := c.l.s, &c.quick
 	for {
 		q.at.Store(quickWaiting)
+		// Shutdown first says that it drains, and then closes who waits: whoever began to wait too late for that sees it here.
+		if s.draining.Load() && q.at.CompareAndSwap(quickWaiting, quickOff) {
+			return 0, io.EOF
+		}
 		var n int
 		var err error
 		if q.sock != nil {

@@ -269,6 +269,19 @@ func TestShutdownClosesQuickConnections(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
+// TestQuickDoesNotBeginToWait while the server drains: Shutdown has closed those that waited already, and would wait for this
+// one until its time is up.
+func TestQuickDoesNotBeginToWait(t *testing.T) {
+	g := newRig(t)
+	request := g.request("POST", "/v1/contexts/c/messages", `{"message":`+textMessage("x")+`}`)
+	_, rest := quickly(g.s, request)
+	require.Empty(t, rest)
+	g.s.draining.Store(true)
+	answers, rest := quickly(g.s, request)
+	require.Empty(t, answers)
+	require.Empty(t, rest, "not read")
+}
+
 // doPanics is a store with a bug.
 type doPanics struct{ *memoryStore }
 
