@@ -24,7 +24,7 @@ func TestMessagesAreRewrittenTwice(t *testing.T) {
 			var files []*file
 			var spilled, merged int64
 			most := 0
-			for i := range 20_000 {
+			for i := range 5000 {
 				h := &file{size: size(rng)}
 				spilled += h.size
 				files = append(files, h)
@@ -42,7 +42,7 @@ func TestMessagesAreRewrittenTwice(t *testing.T) {
 					files = append(append(append([]*file(nil), files[:i]...), one), files[j:]...)
 				}
 				most = max(most, countSmall(files))
-				if i%4999 == 0 || i == 27 || i == 55 || i == 255 {
+				if i%1666 == 0 || i == 27 || i == 55 || i == 255 {
 					t.Logf("%5d spills, %5d MB: rewritten %.2f times, %d files", i+1, spilled>>20, float64(merged)/float64(spilled), len(files))
 				}
 				require.LessOrEqual(t, float64(merged), 2.1*float64(spilled))
@@ -73,7 +73,7 @@ func TestShardsMergeAtDifferentTimes(t *testing.T) {
 // TestAnyFilesEnd: whatever sizes there are, merging ends, and leaves no more files than are allowed.
 func TestAnyFilesEnd(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for range 300 {
+	for range 60 {
 		var files []*file
 		for range 1 + rng.IntN(300) {
 			files = append(files, &file{size: 200 + rng.Int64N(1<<(8+rng.IntN(18)))})
