@@ -83,17 +83,15 @@ func (r *rig) loseAnswer(again bool) bool {
 		return false
 	}
 	a.cut()
+	got := <-done // with again, the answer to the second attempt: the first one's is held back, should its connection have been left
+	close(release)
 	if !again {
-		got := <-done
-		close(release)
 		require.Equal(t, shard.CodeTimeout, got.code)
 		require.Equal(t, "before", string(got.answer))
 		r.waitReady("a", "b", "c")
 		require.Equal(t, int32(1), calls.Load(), "sent once")
 		return true
 	}
-	close(release)
-	got := <-done
 	require.True(t, got.unsure, "whatever it is told now, the first attempt may have been carried out")
 	// The cut may cost a its leadership, and the search for the next leader may take longer than the write is given.
 	require.Contains(t, []shard.Code{shard.CodeOK, shard.CodeNotLeader, shard.CodeUnavailable, shard.CodeTimeout}, got.code)
