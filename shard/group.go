@@ -23,7 +23,7 @@ type group struct {
 	reads   readQueue
 	waits   []*readWait // for the state machine to get somewhere
 	dirty   bool
-	stopped bool // diverged: takes part in nothing any more
+	stopped bool // diverged, or its log cannot hold an entry: takes part in nothing any more
 	unsaved int  // hard states on their way to the disk. Until they are there the group's clock stands still: on a
 	// full or hanging disk every election would only queue one more vote
 	lastMs     int64 // newest time given to a command of this shard

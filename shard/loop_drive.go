@@ -21,6 +21,9 @@ func (l *loop) step(m *raft.Message) {
 		n.stats.dropped.Add(1)
 		return
 	}
+	if m.Type == raft.MsgAppend && l.tooLong(g, m) {
+		return
+	}
 	if m.Type == raft.MsgTimeoutNow && n.stalled.Load() {
 		n.stats.dropped.Add(1) // a vote that the disk does not take: the sender leads on when it has waited enough
 		return
@@ -49,14 +52,37 @@ func (l *loop) refused(g *group, m *raft.Message, err error) {
 // disks has lost what it had acknowledged, and which one cannot be told from here. Going on could overwrite the
 // right one. The other groups of the node are not concerned. A restart tries again.
 func (l *loop) diverged(g *group, from uint64, err error) {
-	g.stopped = true
+	l.halt(g)
 	l.node.stats.diverged.Add(1)
-	g.pending.abandon(l.late, l.release)
-	g.abandonReads(CodeUnavailable)
-	g.publishRole()
 	l.node.opt.Logf("group_diverged", "level", "error", "group", g.id, "peer", from, "error", err.Error(),
 		"what_to_do", "one of the two nodes runs on a disk that lost acknowledged data (restored from a backup, or copied from another node): "+
 			"stop that node, empty its data directory and start it again, so that it joins as a new node; then restart this one")
+}
+
+// tooLong stops the group on this node for an entry that its log cannot hold: the segments of the leader, which took the request,
+// are longer. The log would panic, with all groups, as soon as its segment has no room for it; dropped, the entry would come again
+// with each heartbeat.
+func (l *loop) tooLong(g *group, m *raft.Message) bool {
+	most := l.node.wal.MaxEntryBytes()
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if len(e.Data) <= most || m.Term < g.raft.Term() {
+			continue
+		}
+		l.halt(g)
+		l.node.opt.Logf("entry_too_long", "level", "error", "group", g.id, "peer", m.From, "index", e.Index, "bytes", len(e.Data), "most", most,
+			"what_to_do", "restart this node with the FASTPACA_WAL_SEGMENT_BYTES of the others; until then the group is stopped here")
+		return true
+	}
+	return false
+}
+
+// halt takes the group out of everything on this node, until the next start.
+func (l *loop) halt(g *group) {
+	g.stopped = true
+	g.pending.abandon(l.late, l.release)
+	g.abandonReads(CodeUnavailable)
+	g.publishRole()
 }
 
 // drive takes what raft has ready: entries and state go into the batch for the WAL, messages to the transport, committed

@@ -40,6 +40,7 @@ func eventTable() map[string]event {
 
 		// Groups.
 		"group_diverged":          {fail, "another node's history contradicts what is on this disk: the group is stopped here; replace this node's data"},
+		"entry_too_long":          {fail, "an entry is longer than this node's log takes: the group is stopped here; give all nodes the same segment size"},
 		"group_membership_failed": {info, "a change of a group's replicas was refused and is tried again"},
 		"forget_failed":           {warn, "the data of a group that left this node could not be given up and is tried again"},
 		"log_read_failed":         {fail, "the log could not be read for a follower, which waits; look at this node's disk"},
