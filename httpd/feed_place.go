@@ -7,7 +7,7 @@ import "bytes"
 // same ones, and a place taken on one node is good on another.
 type streamPlace struct {
 	version uint64
-	seq     uint64 // of the last message, of whatever version
+	seq     uint64 // of the last message, of whatever version, or before the one that a gap leads to
 	others  int    // compaction and context events of version+1
 }
 
@@ -19,6 +19,8 @@ func (p *streamPlace) advance(event []byte, e eventInfo) {
 	switch e.kind {
 	case eventMessage:
 		p.seq = eventSeq(event)
+	case eventGap:
+		p.seq = max(p.seq, gapActual(event)-1) // the client fetches what is before: another replica that has it is not to send it
 	case eventCompaction:
 		p.others++
 	}
@@ -46,8 +48,10 @@ func (r *resumer) has(event []byte, e eventInfo) bool {
 			return true
 		}
 	case eventGap:
-		// What is missing up to actual was delivered before it left memory, or the gap was.
-		if r.seen.seq > 0 && gapActual(event) <= r.seen.seq+1 {
+		// What is missing up to actual was delivered before it left memory, or the gap was. But a gap that ends behind the version
+		// that the client is in takes that one's compaction and context with it, and compactions after it: they are not seqs,
+		// and the client has to hear that something is missing.
+		if r.seen.seq > 0 && gapActual(event) <= r.seen.seq+1 && e.version == r.seen.version {
 			return true
 		}
 	case eventCompaction:

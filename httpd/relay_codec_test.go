@@ -122,9 +122,16 @@ func TestResumer(t *testing.T) {
 	r.begin(streamPlace{version: 4, seq: 12})
 	require.False(t, r.has([]byte(`{"type":"gap","expected":9,"actual":14}`), eventInfo{kind: eventGap, version: 4}), "13 is missing")
 	r.begin(streamPlace{version: 4, seq: 12})
+	require.False(t, r.has([]byte(`{"type":"gap","expected":9,"actual":13}`), eventInfo{kind: eventGap, version: 5}), "the context event of 5 is missing")
+	r.begin(streamPlace{version: 4, seq: 12})
 	require.False(t, r.has(message("5", "13"), eventInfo{kind: eventMessage, version: 4}))
 	r.begin(streamPlace{version: 4, seq: 12})
 	require.False(t, r.has([]byte(`{"type":"compaction","version":5}`), eventInfo{kind: eventCompaction, version: 4}))
+	var p streamPlace
+	p.advance([]byte(`{"type":"gap","expected":9,"actual":20}`), eventInfo{kind: eventGap, version: 4})
+	r.begin(p)
+	require.True(t, r.has(message("5", "19"), eventInfo{kind: eventMessage, version: 4}), "another replica has what the gap left out")
+	require.False(t, r.has(message("5", "20"), eventInfo{kind: eventMessage, version: 4}))
 	r.begin(streamPlace{})
 	require.False(t, r.has(message("1", "1"), eventInfo{kind: eventMessage}))
 }
