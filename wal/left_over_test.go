@@ -110,6 +110,29 @@ func TestWholeBatchesAreNotLeftOver(t *testing.T) {
 	require.NoError(t, l.w.Close())
 }
 
+// TestABatchAloneTakesOneSync: however long it is and wherever it ends, since a sync that completes nothing helps nobody.
+func TestABatchAloneTakesOneSync(t *testing.T) {
+	l := newLeftOverLog(t)
+	for i := range 200 {
+		n := l.sent
+		l.sent++
+		b := NewBatch(func(*Batch) { l.done = append(l.done, n) })
+		for range 1 + i%37 {
+			l.next++
+			b.Entry(0, l.next-1, entry(l.next, 1, strings.Repeat("x", 245)))
+		}
+		l.w.Submit(b)
+		syncs, rotations := l.w.count.syncs.Load(), l.w.count.rotations.Load()
+		for l.w.Step() {
+		}
+		l.requireDone(l.sent)
+		more := l.w.count.rotations.Load() - rotations // a segment that ends within it is synced, too
+		require.LessOrEqual(t, l.w.count.syncs.Load()-syncs, 1+more)
+	}
+	require.Zero(t, l.w.count.leftOver.Load())
+	require.NoError(t, l.w.Close())
+}
+
 // TestALeftOverIsOfTheLog: it is served by Close, and is as old as it is.
 func TestALeftOverIsOfTheLog(t *testing.T) {
 	l := newLeftOverLog(t)

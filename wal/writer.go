@@ -240,7 +240,9 @@ const blockSlack = blockBytes / 8
 // Otherwise a sync of 5 KB writes two blocks, and the next one the second of them again: at 64 connections, 16
 // messages a sync, nearly every second byte that went to the disk was of a block's rest or of a block that had been there before.
 // What waits is served by the round that follows at once, together with what comes until then. Its requests take one sync longer,
-// the others none, and all in all there are as many syncs.
+// the others none, and all in all there are as many syncs. That is why a sync leaves something over only if it completes a batch
+// (fill): one that answers nobody brings nobody back either, and a batch that was alone would take two syncs in place of
+// one, with as many blocks.
 //
 // Nothing is left over twice. What is left takes at most blockBytes-blockSlack, in front of what comes later, and begins
 // with a block, since a sync that ends here is padded (padBatch: what it pads is at most blockSlack, and it has at least half
@@ -274,7 +276,7 @@ func (w *WAL) fill(job *job) why {
 				w.checkFits(o, size)
 				return segmentFull
 			}
-			if at.batch >= job.whole && !job.closing && w.endsHere(size, job.rest) {
+			if at.batch >= max(job.whole, job.done+1) && !job.closing && w.endsHere(size, job.rest) {
 				return blockFull
 			}
 			if len(enc.buf) > 0 && len(enc.buf)+size > writeChunk {
