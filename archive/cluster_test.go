@@ -55,7 +55,7 @@ func (l *life) SendSnapshot(m raft.Message) {
 		down := l.over || to == nil || to.over || to.node == nil
 		l.trio.mu.Unlock()
 		ok := false
-		if meta, _, r, err := l.node.OpenSnapshot(m.Group, m.Snapshot.Index); err == nil {
+		if meta, _, r, err := l.node.OpenSnapshot(m.Group, m.Snapshot.Index, m.Term); err == nil {
 			if !down {
 				m.Snapshot = &meta
 				ok = to.node.ReceiveSnapshot(m, r) == nil

@@ -139,7 +139,7 @@ func (s *stepped) snapshot(m raft.Message) {
 		return
 	}
 	ok := false
-	if meta, _, r, err := from.OpenSnapshot(m.Group, m.Snapshot.Index); err == nil {
+	if meta, _, r, err := from.OpenSnapshot(m.Group, m.Snapshot.Index, m.Term); err == nil {
 		if to != nil {
 			m.Snapshot = &meta
 			ok = to.ReceiveSnapshot(m, r) == nil

@@ -72,7 +72,7 @@ func (l *link) SendSnapshot(m raft.Message) {
 			return
 		}
 		ok := false
-		if meta, _, r, err := from.OpenSnapshot(m.Group, m.Snapshot.Index); err == nil {
+		if meta, _, r, err := from.OpenSnapshot(m.Group, m.Snapshot.Index, m.Term); err == nil {
 			if to != nil && !cut {
 				m.Snapshot = &meta
 				ok = to.ReceiveSnapshot(m, r) == nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -58,12 +59,14 @@ func newLagging(t *testing.T, seed uint64, fs func(mem *walfs.Mem) wal.FS) *lagg
 	}
 	l.start(3)
 	l.tune = nil
-	meta, size, r, err := l.nodes[lead].OpenSnapshot(l.group, 0)
+	meta, size, r, err := l.nodes[lead].OpenSnapshot(l.group, 0, math.MaxUint64)
 	require.NoError(t, err)
 	l.file, err = io.ReadAll(r)
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
 	require.Len(t, l.file, int(size))
+	_, _, _, err = l.nodes[lead].OpenSnapshot(l.group, 0, meta.Term-1)
+	require.Error(t, err, "a leadership that ended before what the snapshot has")
 	l.m = raft.Message{
 		Type: raft.MsgSnapshot, Group: l.group, From: lead, To: 3, Term: l.nodes[lead].groups[l.group].raft.Term(), Snapshot: &meta,
 	}

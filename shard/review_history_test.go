@@ -28,14 +28,14 @@ func TestNoSnapshotWithoutItsHistory(t *testing.T) {
 	}
 	group := Of([]byte("x"))
 	require.Eventually(t, func() bool {
-		_, _, r, err := n.OpenSnapshot(group, 1)
+		_, _, r, err := n.OpenSnapshot(group, 1, 99)
 		if err == nil {
 			require.NoError(t, r.Close())
 		}
 		return err == nil
 	}, 40*time.Second, 5*time.Millisecond)
 	require.NoError(t, n.Close())
-	_, _, _, err := n.OpenSnapshot(group, 1)
+	_, _, _, err := n.OpenSnapshot(group, 1, 99)
 	require.ErrorIs(t, err, history.ErrClosed)
 }
 

@@ -19,10 +19,11 @@ import (
 // The placement group has no history. The file is opened before the history is listed: what the snapshot does without left
 // memory, and so was in a history file, before the snapshot was captured.
 
-// OpenSnapshot opens group's newest durable snapshot, if it covers index or more, and says what it is; size is that of the
-// whole stream. The files stay readable while newer ones take their place. Without a snapshot an error is returned, and one
-// is taken.
-func (n *Node) OpenSnapshot(group uint32, index uint64) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error) {
+// OpenSnapshot opens group's newest durable snapshot, if it covers index or more, for the leader of term to send, and says what it
+// is; size is that of the whole stream. The files stay readable while newer ones take their place. Without a snapshot an
+// error is returned, and one is taken. An error, too, where the snapshot has entries of a later term: what was asked for by
+// raft waited while this node lost the leadership, and no leader sends what is newer than its term.
+func (n *Node) OpenSnapshot(group uint32, index, term uint64) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error) {
 	g := n.group(group)
 	if g == nil {
 		return meta, 0, nil, fmt.Errorf("group %d is not on this node", group)
@@ -31,6 +32,10 @@ func (n *Node) OpenSnapshot(group uint32, index uint64) (meta raft.SnapshotMeta,
 	if err == nil && meta.Index < index {
 		_ = r.Close()
 		err = fmt.Errorf("the newest snapshot of %s covers index %d, not %d", groupName(group), meta.Index, index)
+	}
+	if err == nil && meta.Term > term {
+		_ = r.Close()
+		return raft.SnapshotMeta{}, 0, nil, fmt.Errorf("the newest snapshot of %s is of term %d, this node led in term %d", groupName(group), meta.Term, term)
 	}
 	if err != nil {
 		g.loop.box.do(func() { g.snap.wanted = true })

@@ -15,7 +15,7 @@ type Transport interface {
 	// Send: msgs and their Entries slices are valid during the call only; the entries' Data is immutable and may be
 	// kept. Messages to one node keep their order. MsgSnapshot never comes this way.
 	Send(msgs []raft.Message)
-	// SendSnapshot streams a snapshot to m.To in the background: Node.OpenSnapshot(m.Group, m.Snapshot.Index) gives
+	// SendSnapshot streams a snapshot to m.To in the background: Node.OpenSnapshot(m.Group, m.Snapshot.Index, m.Term) gives
 	// the bytes and the meta data to send with them. Exactly one Node.ReportSnapshot follows, whatever happens.
 	SendSnapshot(m raft.Message)
 }

@@ -45,8 +45,9 @@ type Node interface {
 	Unreachable(id uint64)
 	// PeerDown: id was connected, and now nothing listens at its address: its process is gone. Once per loss.
 	PeerDown(id uint64)
-	// OpenSnapshot opens the newest durable snapshot of group that covers at least index. size is in bytes.
-	OpenSnapshot(group uint32, index uint64) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error)
+	// OpenSnapshot opens the newest durable snapshot of group that covers at least index, and nothing of a term later than
+	// term. size is in bytes.
+	OpenSnapshot(group uint32, index, term uint64) (meta raft.SnapshotMeta, size int64, r io.ReadCloser, err error)
 	// ReceiveSnapshot reads the snapshot that m.Snapshot names until io.EOF and installs it. Only at io.EOF has the
 	// whole of it been verified; a transfer that breaks ends with another error. It may block.
 	ReceiveSnapshot(m raft.Message, r io.Reader) error

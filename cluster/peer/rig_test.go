@@ -58,7 +58,7 @@ func (r *rig) Deliver(from uint64, msgs []raft.Message) {
 func (r *rig) Unreachable(id uint64) { r.mu.Lock(); r.unreachable[id]++; r.mu.Unlock() }
 func (r *rig) PeerDown(id uint64)    { r.mu.Lock(); r.down[id]++; r.mu.Unlock() }
 
-func (r *rig) OpenSnapshot(group uint32, index uint64) (raft.SnapshotMeta, int64, io.ReadCloser, error) {
+func (r *rig) OpenSnapshot(group uint32, index, _ uint64) (raft.SnapshotMeta, int64, io.ReadCloser, error) {
 	if r.open == nil {
 		return raft.SnapshotMeta{}, 0, nil, errors.New("no snapshot")
 	}

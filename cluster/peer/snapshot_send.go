@@ -163,7 +163,7 @@ func (p *peer) sendSnapshots() {
 // sendSnapshot does one transfer.
 func (p *peer) sendSnapshot(m raft.Message) error {
 	t := p.t
-	meta, size, file, err := t.view.Load().node.OpenSnapshot(m.Group, m.Snapshot.Index)
+	meta, size, file, err := t.view.Load().node.OpenSnapshot(m.Group, m.Snapshot.Index, m.Term)
 	if err != nil {
 		return fmt.Errorf("opening the snapshot of group %d: %w", m.Group, err)
 	}

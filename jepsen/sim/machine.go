@@ -324,7 +324,7 @@ func (t *transport) SendSnapshot(msg raft.Message) {
 	m.in(w.rng.Int64N(5*millisecond), func() {
 		var file []byte
 		m.guard("open snapshot", func() {
-			meta, size, r, err := m.node.OpenSnapshot(msg.Group, msg.Snapshot.Index)
+			meta, size, r, err := m.node.OpenSnapshot(msg.Group, msg.Snapshot.Index, msg.Term)
 			if err != nil {
 				w.trace("snapshot of %d does not open: %v", msg.Group, err)
 				return
