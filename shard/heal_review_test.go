@@ -276,14 +276,14 @@ func TestMessagesBeforeDamage(t *testing.T) {
 		require.Equal(t, CodeOK, code)
 	}
 	var v View
-	require.Eventually(t, func() bool { // both have been let go of
-		c, code := n.Replica([]byte("x"))
-		require.Equal(t, CodeOK, code)
-		c.View(&v)
-		n.spills.mu.Lock()
-		defer n.spills.mu.Unlock()
-		return v.First > 1 && n.spills.job == nil
+	g := n.groups[Of([]byte("x"))]
+	require.Eventually(t, func() (quiet bool) { // all that is to go has gone, and nothing more will be written
+		require.NoError(t, g.loop.call(func() { quiet = !g.spilling && g.machine.SpillBytes() < n.opt.SpillBytes }))
+		return quiet
 	}, time.Minute, time.Millisecond)
+	c, code := n.Replica([]byte("x"))
+	require.Equal(t, CodeOK, code)
+	c.View(&v)
 	files := histories(t, disk)
 	flip(t, disk, files[len(files)-1], 80)
 	page, next, err := n.Messages(nil, []byte("x"), 1, v.First-1, 1<<20)
