@@ -195,7 +195,8 @@ func TestHangingReplicaHoldsNobodyUp(t *testing.T) {
 	c := newHurtCluster(t)
 	c.spilled(1, 1)
 	asked, answer := make(chan struct{}), make(chan struct{})
-	first := sync.OnceFunc(func() { close(asked) })
+	first, late := sync.OnceFunc(func() { close(asked) }), sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(late) // a test that fails must not hang
 	c.answers(func(key []byte, from, to uint64, most int) ([]byte, uint64, error) {
 		first()
 		<-answer
@@ -215,19 +216,19 @@ func TestHangingReplicaHoldsNobodyUp(t *testing.T) {
 	c.mustDo(other, func(dst []byte) []byte {
 		return EncodePut(dst, &Put{ID: []byte(other), HasBudget: true, TokenBudget: 100, HasPolicy: true, Policy: Policy{Strategy: LastN, Limit: 5}})
 	})
-	last := uint64(0)
-	for ; len(histories(t, c.disks[1])) == before; last += 25 {
-		require.Less(t, last, uint64(2000), "nothing of another shard leaves memory")
-		texts := slices.Repeat([]string{strings.Repeat("h", 300)}, 25)
+	texts := slices.Repeat([]string{strings.Repeat("h", 300)}, 25)
+	for last := uint64(0); last < 2000 && len(histories(t, c.disks[1])) == before; last += 25 {
 		c.mustDo(other, func(dst []byte) []byte {
 			return encodeTexts(dst, AppendHeader{ID: []byte(other), HasFirstSeq: true, FirstSeq: last + 1}, texts...)
 		})
 	}
+	require.Eventually(t, func() bool { return len(histories(t, c.disks[1])) > before }, time.Minute, time.Millisecond,
+		"nothing of another shard leaves memory")
 	m := raft.Message{Type: raft.MsgSnapshot, Group: group, To: 1, From: 2, Term: math.MaxUint32}
 	m.Snapshot = &raft.SnapshotMeta{Index: math.MaxUint32, Term: 1, Conf: raft.Conf{Voters: []uint64{1, 2, 3}}}
 	require.ErrorIs(t, n.ReceiveSnapshot(m, strings.NewReader("")), ErrRefused)
 	require.ErrorIs(t, n.Forget(group), ErrBusy)
-	close(answer)
+	late()
 	c.answer.Store(nil)
 	c.whole(1)
 	c.spilled(1, before+1) // and what has waited is moved
