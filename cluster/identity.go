@@ -124,7 +124,10 @@ func (d *Directory) enter(raftID uint64, joined bool, g *place.Genesis) error {
 
 // begun notes that the log of a member was begun, once. Not by a start whose disk had no room for it.
 func (d *Directory) begun() error {
-	if has, err := d.hasSegments(); err != nil || !has || d.Identity.LogBegun {
+	if d.Identity.LogBegun {
+		return nil
+	}
+	if has, err := d.hasSegments(); err != nil || !has {
 		return err
 	}
 	next := d.Identity

@@ -68,25 +68,17 @@ func (n *Node) leaderOf(m *member, group uint32, try int) (id uint64, ask bool) 
 
 // outside is one of the live members that are not in set, another one with each turn; 0: there are none.
 func (n *Node) outside(m *member, pm *place.Map, set []uint64, turn int) uint64 {
-	fits := func(x *place.Node) bool {
-		return x.Member() && x.ID != m.id && !slices.Contains(set, x.ID) && n.transport.Alive(x.ID)
-	}
-	count := 0
+	var ids []uint64
 	for i := range pm.Nodes {
-		if fits(&pm.Nodes[i]) {
-			count++
+		x := &pm.Nodes[i]
+		if x.Member() && x.ID != m.id && !slices.Contains(set, x.ID) && n.transport.Alive(x.ID) {
+			ids = append(ids, x.ID)
 		}
 	}
-	for i := range pm.Nodes {
-		if count == 0 || !fits(&pm.Nodes[i]) {
-			continue
-		}
-		if turn%count == 0 {
-			return pm.Nodes[i].ID
-		}
-		turn--
+	if len(ids) == 0 {
+		return 0
 	}
-	return 0
+	return ids[turn%len(ids)]
 }
 
 // Local is httpd.Router: whether a request for the group is served here. Without a cluster it is, and gets unavailable.
