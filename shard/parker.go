@@ -218,18 +218,22 @@ func (n *Node) clearParking() error {
 // preload sees to it that the context of cmd is in memory, so that the loop does not wait for the disk when it applies it.
 // Called by who brings the request.
 func (g *group) preload(cmd []byte) Code {
-	m := g.live.Load()
+	if _, id := g.mayBeParked(cmd); id != nil {
+		if _, code := g.lookup(id); code != CodeNotFound {
+			return code
+		}
+	}
+	return CodeOK // in memory, about to be made, or Apply says so
+}
+
+// mayBeParked returns the machine of the group and the id of cmd's context; a nil id where that is surely not on disk only, or is not
+// this node's business, or where cmd has none: decode says what is wrong with it. Any goroutine.
+func (g *group) mayBeParked(cmd []byte) (m *Machine, id []byte) {
+	m = g.live.Load()
 	if m == nil || m.parking.count.Load() == 0 || !g.leads.Load() {
-		return CodeOK
+		return nil, nil
 	}
-	id := commandID(cmd)
-	if id == nil {
-		return CodeOK // decode says what is wrong with it
-	}
-	if _, code := g.lookup(id); code != CodeNotFound {
-		return code
-	}
-	return CodeOK // it is about to be made, or Apply says so
+	return m, commandID(cmd)
 }
 
 // unread handles an error of a context that was to be read from disk.

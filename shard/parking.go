@@ -105,15 +105,15 @@ func (m *Machine) find(id []byte, hash uint64) (*Context, error) {
 	}
 }
 
-// asleep says whether there is a context with this hash that is on disk only. Any goroutine.
-func (m *Machine) asleep(hash uint64) bool {
+// asleep finds a context with this hash that is on disk only. Any goroutine.
+func (m *Machine) asleep(hash uint64) (ordinal uint32, found bool) {
 	for p := m.table.probe(hash); ; {
 		ordinal, ok := p.next()
 		if !ok {
-			return false
+			return 0, false
 		}
 		if m.contexts.live(ordinal).Load() == nil && m.contexts.hashOf(ordinal) == hash {
-			return true
+			return ordinal, true
 		}
 	}
 }
@@ -216,15 +216,13 @@ func (m *Machine) loadNear(ordinal uint32) (*Context, error) {
 // lookup is find for the loop.
 func (m *Machine) lookup(id []byte, hash uint64) (*Context, error) {
 	if p := &m.parking; p.replay && (p.room == 0 || m.bytes.Load() < p.room) {
-		for p := m.table.probe(hash); ; {
-			ordinal, ok := p.next()
-			if !ok {
+		for {
+			ordinal, found := m.asleep(hash)
+			if !found {
 				break
 			}
-			if m.contexts.hashOf(ordinal) == hash && m.contexts.live(ordinal).Load() == nil {
-				if _, err := m.loadNear(ordinal); err != nil {
-					return nil, err
-				}
+			if _, err := m.loadNear(ordinal); err != nil {
+				return nil, err
 			}
 		}
 	}

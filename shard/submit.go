@@ -66,15 +66,15 @@ func (n *Node) wake(s Submission) {
 // for it.
 func (n *Node) asleep(s *Submission) bool {
 	g := n.group(s.Group)
-	if g == nil || !g.leads.Load() || n.opt.Manual || n.wakes.Load() >= wakesMax {
+	if g == nil || n.opt.Manual || n.wakes.Load() >= wakesMax {
 		return false
 	}
-	m := g.live.Load()
-	if m == nil || m.parking.count.Load() == 0 {
+	m, id := g.mayBeParked(s.Request.Cmd)
+	if id == nil {
 		return false
 	}
-	id := commandID(s.Request.Cmd)
-	return id != nil && m.asleep(hash64(id))
+	_, asleep := m.asleep(hash64(id))
+	return asleep
 }
 
 // requestAll leaves l's requests among subs, and forgets them there: they are the loop's. Those that it does not take stay,
