@@ -2,6 +2,7 @@ package history
 
 import (
 	"cmp"
+	"hash/fnv"
 	"slices"
 )
 
@@ -68,11 +69,9 @@ func (h *file) readSpans() *spans {
 	return &spans{of: slices.Clip(slices.Clone(of[:n]))}
 }
 
-// hashID is FNV-1a.
+// hashID is for memory only: nothing on disk depends on it.
 func hashID(id string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(id) {
-		h = (h ^ uint64(id[i])) * 1099511628211
-	}
-	return h
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return h.Sum64()
 }
