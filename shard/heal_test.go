@@ -36,21 +36,15 @@ func histories(t *testing.T, disk *walfs.Mem) (paths []string) {
 // flip turns one bit of a file around.
 func flip(t *testing.T, disk *walfs.Mem, path string, at int64) {
 	t.Helper()
-	f, err := disk.Open(path)
-	require.NoError(t, err)
-	defer f.Close()
-	size, err := f.Size()
-	require.NoError(t, err)
 	if at < 0 {
+		f, err := disk.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		size, err := f.Size()
+		require.NoError(t, err)
 		at += size
 	}
-	var b [1]byte
-	_, err = f.ReadAt(b[:], at)
-	require.NoError(t, err)
-	b[0] ^= 16
-	_, err = f.WriteAt(b[:], at)
-	require.NoError(t, err)
-	require.NoError(t, f.Sync())
+	require.NoError(t, disk.Flip(path, at, 4))
 }
 
 // oldMessages reads everything of "x" that left the memory of n, by small pages. An error is one of damage; what is read is right.
@@ -81,17 +75,7 @@ func TestDamagedHistoryIsFetched(t *testing.T) {
 	c = newTestCluster(t, 3, func(id uint64, o *Options) {
 		o.TailKeep, o.SpillBytes, o.SnapshotBytes, o.ParkAfter = 10, 1, 2<<10, 4*tickInterval
 		o.FetchMessages = func(key []byte, from, to uint64, most int) ([]byte, uint64, error) {
-			for other := uint64(1); other <= 3; other++ {
-				c.mu.Lock()
-				n := c.nodes[other]
-				c.mu.Unlock()
-				if other != id && n != nil {
-					if page, next, err := n.Messages(nil, key, from, to, min(most, 2000)); err == nil && next > from {
-						return page, next, nil
-					}
-				}
-			}
-			return nil, from, errors.New("nobody has it")
+			return c.others(id)(key, from, to, most)
 		}
 	})
 	require.Eventually(t, func() bool { _, code := c.do("x", narrow); return code == CodeOK }, time.Minute, time.Millisecond)

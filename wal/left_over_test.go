@@ -64,6 +64,14 @@ func (l *leftOverLog) requireDone(n int) {
 	}
 }
 
+// requireFound demands that the next life of the log finds all that was submitted.
+func (l *leftOverLog) requireFound() {
+	l.t.Helper()
+	w, got := recoverState(l.t, testOptions(l.mem, 1))
+	require.Equal(l.t, l.next, got[0].last())
+	require.NoError(l.t, w.Close())
+}
+
 // TestASyncEndsWithABlock: of 9 batches, 5.9 KB, a sync takes the 6 that fill a block but for some bytes, and half of the next. What
 // is left is first in the next sync, with what came meanwhile, and everything is there afterwards.
 func TestASyncEndsWithABlock(t *testing.T) {
@@ -79,9 +87,7 @@ func TestASyncEndsWithABlock(t *testing.T) {
 	require.True(t, l.w.Step(), "what is left is due without another submit")
 	l.requireDone(16)
 	require.NoError(t, l.w.Close())
-	w, got := recoverState(t, testOptions(l.mem, 1))
-	require.Equal(t, l.next, got[0].last())
-	require.NoError(t, w.Close())
+	l.requireFound()
 }
 
 // TestWholeBatchesAreNotLeftOver: what other nodes wait for goes with the sync that takes it, and so does what is before it.
@@ -150,9 +156,7 @@ func TestALeftOverIsOfTheLog(t *testing.T) {
 	require.NoError(t, l.w.Close())
 	l.requireDone(16)
 	require.Zero(t, l.w.Stalled())
-	w, got := recoverState(t, testOptions(l.mem, 1))
-	require.Equal(t, l.next, got[0].last())
-	require.NoError(t, w.Close())
+	l.requireFound()
 }
 
 // TestALeftOverIsNotDoneBySomebodyElsesSync: half of a batch is durable, its rest fails. It is not reported done, and what was

@@ -17,21 +17,16 @@ import (
 // spoil turns around a bit of a file, at bytes from its start, or from its end where at is negative.
 func spoil(t *testing.T, disk *walfs.Mem, name string, at int64) {
 	t.Helper()
-	f, err := disk.Open(filepath.Join("/h", name))
-	require.NoError(t, err)
-	defer f.Close()
-	size, err := f.Size()
-	require.NoError(t, err)
+	path := filepath.Join("/h", name)
 	if at < 0 {
+		f, err := disk.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		size, err := f.Size()
+		require.NoError(t, err)
 		at += size
 	}
-	var b [1]byte
-	_, err = f.ReadAt(b[:], at)
-	require.NoError(t, err)
-	b[0] ^= 16
-	_, err = f.WriteAt(b[:], at)
-	require.NoError(t, err)
-	require.NoError(t, f.Sync())
+	require.NoError(t, disk.Flip(path, at, 4))
 }
 
 // fill writes what is missing of m to the file that heals, as a node does that asks others.
@@ -89,29 +84,35 @@ func TestDamagedMergeBesideItsParts(t *testing.T) {
 	}
 }
 
-// TestDamagedFilesStayUntilHealed: Open removes no damaged file, however many there are: a node that is alone refuses to start,
-// and what is left of them may be all that an operator has. Heal makes them one file, and the start after that removes them.
-func TestDamagedFilesStayUntilHealed(t *testing.T) {
-	disk := walfs.NewMem()
+// twoOfFourSpoilt is a shard of four files, the two in the middle with damaged ends.
+func twoOfFourSpoilt(t *testing.T) (*walfs.Mem, model) {
+	t.Helper()
+	disk, m := walfs.NewMem(), model{}
 	s := open(t, Options{FS: disk, Dir: "/h"})
-	m := model{}
 	for range 4 {
 		require.NoError(t, spill(s, 0, m, 0, 5))
 	}
 	s.Close()
 	spoil(t, disk, fileName(0, 2, 2), -5)
 	spoil(t, disk, fileName(0, 3, 3), -5)
+	return disk, m
+}
+
+// TestDamagedFilesStayUntilHealed: Open removes no damaged file, however many there are: a node that is alone refuses to start,
+// and what is left of them may be all that an operator has. Heal makes them one file, and the start after that removes them.
+func TestDamagedFilesStayUntilHealed(t *testing.T) {
+	disk, m := twoOfFourSpoilt(t)
 	before, err := disk.List("/h")
 	require.NoError(t, err)
 	for range 2 {
-		s = open(t, Options{FS: disk, Dir: "/h", Heal: true})
+		s := open(t, Options{FS: disk, Dir: "/h", Heal: true})
 		require.Error(t, s.Damage(0))
 		after, err := disk.List("/h")
 		require.NoError(t, err)
 		require.Equal(t, before, after)
 		s.Close()
 	}
-	s = open(t, Options{FS: disk, Dir: "/h", Heal: true})
+	s := open(t, Options{FS: disk, Dir: "/h", Heal: true})
 	require.Equal(t, 10*len(m), fill(t, s, m))
 	check(t, s, 0, m)
 	s.Close()
@@ -127,16 +128,8 @@ func TestDamagedFilesStayUntilHealed(t *testing.T) {
 
 // TestForgetRemovesDamagedFiles: what is damaged goes with the rest, whatever it is called.
 func TestForgetRemovesDamagedFiles(t *testing.T) {
-	disk := walfs.NewMem()
-	s := open(t, Options{FS: disk, Dir: "/h"})
-	m := model{}
-	for range 4 {
-		require.NoError(t, spill(s, 0, m, 0, 5))
-	}
-	s.Close()
-	spoil(t, disk, fileName(0, 2, 2), -5)
-	spoil(t, disk, fileName(0, 3, 3), -5)
-	s = open(t, Options{FS: disk, Dir: "/h", Heal: true})
+	disk, _ := twoOfFourSpoilt(t)
+	s := open(t, Options{FS: disk, Dir: "/h", Heal: true})
 	require.NoError(t, s.Forget(0))
 	names, err := disk.List("/h")
 	require.NoError(t, err)
