@@ -12,6 +12,9 @@ import (
 // Fd leaves the file in blocking mode, which regular files are in anyway. EINTR is retried: it says that
 // a signal came before the flush, not that the flush failed.
 func fdatasync(f *os.File) error {
+	if tried, err := theHeld.sync(f); tried {
+		return err
+	}
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
 		if err != unix.EINTR {
