@@ -226,8 +226,8 @@ func (b *bench) awaitReady(s *server, start time.Time) (err error) {
 	return nil
 }
 
-// startCluster starts three nodes that find one another, and waits until all are ready.
-func (b *bench) startCluster() (*server, error) {
+// startCluster starts three nodes that find one another, each with so many processors, and waits until all are ready.
+func (b *bench) startCluster(procs int) (*server, error) {
 	var addrs [clusterNodes]netip.AddrPort
 	var seeds []string
 	for i := range addrs {
@@ -240,7 +240,7 @@ func (b *bench) startCluster() (*server, error) {
 	start := time.Now()
 	var all []*server
 	for i, addr := range addrs {
-		s, err := b.launch(b.path("data"), addr,
+		s, err := b.launch(b.path("data"), addr, fmt.Sprintf("GOMAXPROCS=%d", procs),
 			"FASTPACA_CLUSTER_SEED="+strings.Join(seeds, ","), fmt.Sprintf("FASTPACA_NODE_NAME=bench-%d", i+1))
 		if err != nil {
 			return nil, err

@@ -83,7 +83,7 @@ type scenario struct {
 func scenarios() []scenario {
 	return []scenario{
 		{"appends", "appends at 1, 16, 64, 256 connections against the durable floor", 72, 16, appends},
-		{"cluster", "the same on three nodes, round-robin over them, replicated and synced on a quorum", 40, 9, clusterAppends},
+		{"cluster", "the same on three nodes, round-robin over them, replicated and synced on a quorum", 75, 17, clusterAppends},
 		{"halfload", "latency of appends at half load (open loop) against a bare fdatasync and the floor", 24, 6, halfLoad},
 		{"reads", "window and tail reads of 50 messages against the floor, replay of a whole history", 70, 14, reads},
 		{"restart", "1 million messages in 10,000 contexts: memory, kill -9, cold replay", 35, 6, restart},
