@@ -188,7 +188,7 @@ type conn struct {
 	read, write lazyDeadline
 	direct      atomic.Bool // deadlines go to the connection at once: it belongs to a stream
 	reserved    bool        // beyond MaxConns: for other nodes
-	peer        atomic.Bool // another node's: its bytes are not a client's
+	peer        atomic.Bool // another node's: its bytes are not a client's, and it is read by way of peerConn only
 
 	quick quick
 }
@@ -197,10 +197,11 @@ func (c *conn) Read(b []byte) (int, error) {
 	if c.quick.boundary && !c.direct.Load() {
 		return c.readQuick(b)
 	}
-	n, err := c.Conn.Read(b)
-	if !c.peer.Load() {
-		c.l.s.metrics.bytesIn.Add(n)
+	if c.peer.Load() {
+		return 0, errNoneBuffered
 	}
+	n, err := c.Conn.Read(b)
+	c.l.s.metrics.bytesIn.Add(n)
 	return n, err
 }
 

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"errors"
 	"net"
 
 	"github.com/valyala/fasthttp"
@@ -31,33 +32,55 @@ func (s *Server) servePeer(ctx *fasthttp.RequestCtx, _ *work) {
 }
 
 // peerConn is a hijacked connection that its owner can close: fasthttp's own Close does nothing, and who waits in a
-// Read would wait for ever. Reads go through fasthttp's buffer, which may hold the first bytes of the protocol.
+// Read would wait for ever. Nor do reads go through fasthttp's buffer, once it has given up what it holds.
 type peerConn struct {
-	net.Conn          // our listener's
-	buffered net.Conn // fasthttp's
+	*conn
+	first []byte // of the protocol: they came with the request
 }
+
+// errNoneBuffered is what fasthttp's buffer gets that wants to read more of another node's connection.
+var errNoneBuffered = errors.New("httpd: the connection is another node's")
 
 func newPeerConn(c net.Conn) net.Conn {
 	inner, ok := c.(interface{ UnsafeConn() net.Conn })
 	if !ok {
 		return c // already one that closes
 	}
-	own := inner.UnsafeConn()
-	if o, ok := own.(*conn); ok {
-		o.peer.Store(true)
+	own, ok := inner.UnsafeConn().(*conn)
+	if !ok {
+		return c
 	}
-	return &peerConn{Conn: own, buffered: c}
+	own.peer.Store(true)
+	p := &peerConn{conn: own}
+	var b [512]byte
+	for {
+		n, err := c.Read(b[:])
+		p.first = append(p.first, b[:n]...)
+		if err != nil {
+			return p
+		}
+	}
 }
 
-func (c *peerConn) Read(p []byte) (int, error) { return c.buffered.Read(p) }
+func (c *peerConn) Read(b []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(b, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.conn.Conn.Read(b)
+}
+
+// ReadsFrom says where reads come from, nil as long as some of it is here; and not while somebody reads.
+func (c *peerConn) ReadsFrom() net.Conn {
+	if len(c.first) > 0 {
+		return nil
+	}
+	return c.conn.Conn
+}
 
 // WritesTo says where writes go: what a connection of another node writes is neither counted nor timed here.
-func (c *peerConn) WritesTo() net.Conn {
-	if own, ok := c.Conn.(*conn); ok {
-		return own.Conn
-	}
-	return c.Conn
-}
+func (c *peerConn) WritesTo() net.Conn { return c.conn.Conn }
 
 // NetConn returns what is below, for socket options.
-func (c *peerConn) NetConn() net.Conn { return unwrap(c.Conn) }
+func (c *peerConn) NetConn() net.Conn { return unwrap(c.conn) }

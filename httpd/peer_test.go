@@ -54,6 +54,49 @@ func TestPeerUpgrade(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
+// TestPeerBytesThatCameWithTheRequest: all of them are the peer's, in order, and whoever reads the connection itself is not let past
+// them. What comes behind is not lost either, nor does giving up the buffer wait for it.
+func TestPeerBytesThatCameWithTheRequest(t *testing.T) {
+	early := strings.Repeat("0123456789", 130) // several times what is taken at once
+	got := make(chan string, 1)
+	g := newRig(t, func(cfg *Config) {
+		cfg.Peer = func(c net.Conn) {
+			p := c.(*peerConn)
+			read := ""
+			for b := make([]byte, 100); len(read) < len(early)+len("late"); {
+				if held := len(p.first); held > 0 {
+					if p.ReadsFrom() != nil {
+						t.Errorf("%d bytes would be passed over", held)
+					}
+				} else if _, ok := p.ReadsFrom().(*net.TCPConn); !ok {
+					t.Error("nothing is held here")
+				}
+				n, err := c.Read(b)
+				if read += string(b[:n]); err != nil {
+					t.Error(err)
+					break
+				}
+				if len(read) == len(early) {
+					_, _ = io.WriteString(c, "!")
+				}
+			}
+			got <- read
+		}
+	})
+	c := g.dial()
+	_, err := io.WriteString(c, peerHead+early)
+	require.NoError(t, err)
+	r := bufio.NewReader(c)
+	a, err := readAnswer(r, "GET")
+	require.NoError(t, err)
+	require.Equal(t, 101, a.status)
+	_, err = r.ReadByte()
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "late")
+	require.NoError(t, err)
+	require.Equal(t, early+"late", <-got)
+}
+
 func TestPeerRefusals(t *testing.T) {
 	g := newRig(t, func(cfg *Config) { cfg.Peer = func(net.Conn) { t.Error("a connection that did not ask for it") } })
 	g.refused(400, "invalid_request", "GET", "/internal/peer", "")

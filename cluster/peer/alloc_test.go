@@ -94,3 +94,21 @@ func TestSendDoesNotAllocate(t *testing.T) {
 	// A buffer of 64 KiB holds some 190 of these.
 	require.Less(t, testing.AllocsPerRun(5000, round), 0.1)
 }
+
+func TestSourceDoesNotAllocate(t *testing.T) {
+	own, other := tcpPair(t)
+	defer own.Close()
+	defer other.Close()
+	var r source
+	r.init(own)
+	require.NotNil(t, r.raw)
+	b := make([]byte, 100)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if _, err := other.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Read(b); err != nil {
+			t.Fatal(err)
+		}
+	}))
+}

@@ -63,9 +63,11 @@ func (s *session) read() error {
 	var msgs []raft.Message
 	c := &s.t.counters.lanes[s.lane]
 	need := frameHeader
+	var from source
+	from.init(s.conn)
 	for {
 		in.room(need)
-		n, err := s.conn.Read(in.buf[in.w:])
+		n, err := from.Read(in.buf[in.w:])
 		if n > 0 {
 			now := s.t.cfg.Now().UnixNano()
 			s.heard.Store(now)

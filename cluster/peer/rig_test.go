@@ -158,6 +158,13 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
 
+func (b *buffered) ReadsFrom() net.Conn {
+	if b.in.Buffered() > 0 {
+		return nil
+	}
+	return b.Conn
+}
+
 func (r *rig) start(peers ...*rig) {
 	h := r.tr.self()
 	h.ClusterID, h.ID = testCluster, r.peer.ID

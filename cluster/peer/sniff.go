@@ -102,8 +102,23 @@ func (s *sniffed) Read(b []byte) (int, error) {
 	return c.Read(b)
 }
 
-// WritesTo says where writes go.
-func (s *sniffed) WritesTo() net.Conn { return s.decided() }
+// WritesTo says where writes go; nil: not known yet. Not while somebody waits for the first byte.
+func (s *sniffed) WritesTo() net.Conn {
+	s.mu.Lock() // decided, where somebody closes at this moment, would say that it is plain: what TLS is for would be written as it is
+	defer s.mu.Unlock()
+	return s.c
+}
+
+// ReadsFrom says where reads come from, likewise.
+func (s *sniffed) ReadsFrom() net.Conn { return s.WritesTo() }
+
+// ReadsFrom says where reads come from, once the first byte has been read; and not while somebody reads.
+func (u *unread) ReadsFrom() net.Conn {
+	if len(u.first) > 0 {
+		return nil
+	}
+	return u.Conn
+}
 
 // WritesTo says where writes go.
 func (u *unread) WritesTo() net.Conn { return u.Conn }

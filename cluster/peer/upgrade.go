@@ -55,6 +55,9 @@ type dialed struct {
 // WritesTo says where writes go; with TLS that is no TCP connection.
 func (d *dialed) WritesTo() net.Conn { return d.Conn }
 
+// ReadsFrom says where reads come from.
+func (d *dialed) ReadsFrom() net.Conn { return d.Conn }
+
 // Close closes the connection, which Transport.Close then need not.
 func (d *dialed) Close() error {
 	d.t.forget(d.raw)
