@@ -47,20 +47,18 @@ func operatorPaces() bool {
 	return false
 }
 
-// collectForRecovery sets the collector, and the heap's pages, for the time of a recovery from dir. settleTime after done, it collects as usual again,
-// and what recovery used beyond the state goes back to the system.
-func collectForRecovery(dir string) (done func()) {
+// collectForRecovery sets the collector for the time of a recovery. settleTime after done, it collects as usual again, and what
+// recovery used beyond the state goes back to the system.
+func collectForRecovery() (done func()) {
 	if operatorPaces() {
 		return func() {}
 	}
-	ordinary := recoverIntoHugePages(dir)
 	percent := debug.SetGCPercent(recoveryPercent)
 	limit := debug.SetMemoryLimit(-1)
 	if total := memoryTotal(); total > 0 {
 		debug.SetMemoryLimit(int64(float64(total) * recoveryShare))
 	}
 	return func() {
-		ordinary()
 		time.AfterFunc(settleTime, func() {
 			debug.SetGCPercent(percent)
 			debug.SetMemoryLimit(limit)

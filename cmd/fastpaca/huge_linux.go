@@ -1,9 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,39 +17,137 @@ import (
 
 const (
 	hugePage = 2 << 20
-	// hugeFloor is a recovery that is not worth the trouble.
-	hugeFloor = 32 << 20
-	// hugeShare of the memory is all that is prepared.
+	// hugeStep is reserved beyond the state at the start, and again whenever less than a quarter of it is left. The runtime's
+	// tables take a thousandth of it, used or not; and from 1 GB on it takes the heap for a large one, with larger tables.
+	hugeStep = 512 << 20
+	// hugeShare of the memory is all that is reserved in one go.
 	hugeShare = 0.5
+	hugeEvery = time.Second
 )
 
-// recoverIntoHugePages has the heap grow into huge pages while the state in dir is rebuilt: a state of 300 MB is 80,000
-// page faults otherwise, a third of the processor time of a restart. Go does not ask for them, and the system gives them to
-// those who ask only (transparent_hugepage/enabled: madvise). So an object as large as the state will be is made and
-// dropped untouched: its addresses, by then marked, are what the heap hands out next. done takes the mark off, so that the
-// system leaves the heap alone from then on: what is in huge pages stays, but nothing is gathered into them.
+// growIntoHugePages has the heap grow into huge pages, from before the state in dir is rebuilt until stop. The page faults of
+// a growing state are a third of the processor time of a restart otherwise, and they and the misses of the address cache some
+// percent of an append's (PERF.md, "Memory"). Go does not ask for huge pages, and most systems give them to those who ask only.
 //
 // It is a matter of speed only; whatever fails leaves ordinary pages.
-func recoverIntoHugePages(dir string) (done func()) {
-	size := stateBytes(dir)
+func growIntoHugePages(ctx context.Context, dir string) (stop func()) {
+	if operatorPaces() || !hugeForTheAsking() {
+		return func() {}
+	}
+	most := int64(hugeStep)
 	if total := memoryTotal(); total > 0 {
-		size = min(size, int64(float64(total)*hugeShare))
+		most = int64(float64(total) * hugeShare)
 	}
-	if size < hugeFloor {
-		return func() {}
+	var heap hugeHeap
+	heap.reserve(int(min(hugeStep+stateBytes(dir), most)))
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(hugeEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				heap.follow(int(min(hugeStep, most)))
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// hugeForTheAsking says whether there are huge pages, of the usual size, for those who ask, and only for them; and whether
+// asking for addresses takes nothing from others: a system that does not overcommit sets memory aside for them.
+func hugeForTheAsking() bool {
+	for file, want := range map[string]string{
+		"/sys/kernel/mm/transparent_hugepage/enabled":        "[madvise]",
+		"/sys/kernel/mm/transparent_hugepage/hpage_pmd_size": "2097152",
+	} {
+		if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), want) {
+			return false
+		}
 	}
-	object := make([]byte, size)
-	from := uintptr(unsafe.Pointer(unsafe.SliceData(object)))
-	skip := -from & (hugePage - 1)
-	length := (uintptr(size) - skip) &^ (hugePage - 1)
-	marked := object[skip : skip+length]
-	if unix.Madvise(marked, unix.MADV_HUGEPAGE) != nil {
-		return func() {}
+	if b, err := os.ReadFile("/proc/sys/vm/overcommit_memory"); err != nil || strings.TrimSpace(string(b)) == "2" {
+		return false
 	}
-	from += skip
-	object, marked = nil, nil
+	var limit unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_AS, &limit) == nil && limit.Cur == unix.RLIM_INFINITY
+}
+
+// hugeHeap is where the heap grows next: these addresses are its own, marked for huge pages, and not in use yet.
+type hugeHeap struct {
+	spans    []hugeSpan
+	resident []byte
+}
+
+type hugeSpan struct{ from, end uintptr }
+
+// reserve has the heap map size bytes in one go, by an object that is dropped untouched, and marks them: the heap hands out the
+// lowest addresses that it has, so they are next. Marking what the heap maps by itself comes too late: it maps 4 MB when it
+// needs the first of them, and a huge page must be marked before any part of it is touched.
+func (h *hugeHeap) reserve(size int) {
+	at := addresses(size)
+	next := hugeSpan{(at + hugePage - 1) &^ (hugePage - 1), (at + uintptr(size)) &^ (hugePage - 1)}
+	h.spans = slices.DeleteFunc(h.spans, func(s hugeSpan) bool { return next.from <= s.from && s.end <= next.end })
+	next.from = h.used(next).end // where it has room that was in use before, it grows there first, in the pages that it has
+	madvise(next, unix.MADV_HUGEPAGE)
+	h.spans = append(h.spans, next)
 	runtime.GC()
-	return func() { _, _, _ = unix.Syscall(unix.SYS_MADVISE, from, length, unix.MADV_NOHUGEPAGE) }
+}
+
+// addresses is where an object of that size was made. It must not be cleared: half of the memory would be touched. So it is the
+// room of a strings.Builder, and here alone, so that nothing of the caller's leads to it.
+//
+//go:noinline
+func addresses(size int) uintptr {
+	var b strings.Builder
+	b.Grow(size)
+	b.WriteByte(0)
+	return uintptr(unsafe.Pointer(unsafe.StringData(b.String())))
+}
+
+// follow takes the mark off what has come into use, and reserves step when little is left. What is in huge pages stays there,
+// but where the collector returns a part of one to the system, the system must not fill it up again behind its back. A heap that
+// does not grow is left alone, whatever is left: to reserve takes a collection.
+func (h *hugeHeap) follow(step int) {
+	var left, grown uintptr
+	for i := range h.spans {
+		used := h.used(h.spans[i])
+		madvise(used, unix.MADV_NOHUGEPAGE)
+		h.spans[i].from = used.end
+		left += h.spans[i].end - used.end
+		grown += used.end - used.from
+	}
+	h.spans = slices.DeleteFunc(h.spans, func(s hugeSpan) bool { return s.from == s.end })
+	if grown > 0 && left < uintptr(step)/4 {
+		h.reserve(step)
+	}
+}
+
+// used is the part of s before the first 64 MB of which the system has nothing in memory.
+func (h *hugeHeap) used(s hugeSpan) hugeSpan {
+	const window = 64 << 20
+	page := uintptr(os.Getpagesize())
+	if h.resident == nil {
+		h.resident = make([]byte, window/page)
+	}
+	used := hugeSpan{s.from, s.from}
+	for used.end < s.end {
+		n := min(window, s.end-used.end)
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, used.end, n, uintptr(unsafe.Pointer(unsafe.SliceData(h.resident))))
+		last := bytes.LastIndexByte(h.resident[:n/page], 1)
+		if errno != 0 || last < 0 {
+			break
+		}
+		used.end += (uintptr(last)*page)&^(hugePage-1) + hugePage
+	}
+	return used
+}
+
+func madvise(s hugeSpan, advice uintptr) {
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, s.from, s.end-s.from, advice)
 }
 
 // stateBytes is about what the state will take that the files of dir lead to: the log holds it with a little more around

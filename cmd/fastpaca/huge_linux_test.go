@@ -2,13 +2,16 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // sparse makes a file of that size without blocks.
@@ -30,43 +33,111 @@ func TestStateIsEstimatedFromItsFiles(t *testing.T) {
 	require.EqualValues(t, 100<<20, stateBytes(dir))
 }
 
-// TestRecoveryIntoHugePages: what is allocated after it lies in huge pages, where the system gives them to those who ask.
-func TestRecoveryIntoHugePages(t *testing.T) {
-	mode, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
-	if err != nil || strings.Contains(string(mode), "[never]") {
-		t.Skip("no transparent huge pages here")
+// touch writes to every page, so that the system must give it.
+func touch(b []byte) {
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
 	}
-	dir := t.TempDir()
-	sparse(t, filepath.Join(dir, "1.wal"), 96<<20)
-	before := hugeKB(t)
-	done := recoverIntoHugePages(dir)
-	state := make([][]byte, 1000)
-	for i := range state {
-		state[i] = make([]byte, 64<<10)
-		for j := 0; j < len(state[i]); j += 4096 {
-			state[i][j] = 1
-		}
-	}
-	after := hugeKB(t)
-	done()
-	runtime.KeepAlive(state)
-	if after-before < 32<<10 {
-		t.Skipf("the system had no huge pages to give: %d KB before, %d KB after", before, after)
-	}
-	recoverIntoHugePages(t.TempDir())() // nothing to recover
 }
 
-// hugeKB is how much of this process lies in huge pages.
-func hugeKB(t *testing.T) int {
+// grown is a state of that size, in pieces.
+func grown(size int) (state [][]byte) {
+	for range size / (64 << 10) {
+		state = append(state, make([]byte, 64<<10))
+		touch(state[len(state)-1])
+	}
+	return state
+}
+
+// kilobytes is a line of this process' totals.
+func kilobytes(t *testing.T, name string) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/smaps_rollup")
 	require.NoError(t, err)
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "AnonHugePages:"); ok {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
 			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
 			require.NoError(t, err)
 			return n
 		}
 	}
 	return 0
+}
+
+// needHugePages skips where the system has none to give to one who maps and asks by himself.
+func needHugePages(t *testing.T, size int) {
+	t.Helper()
+	if !hugeForTheAsking() {
+		t.Skip("transparent_hugepage/enabled is not madvise here, or the pages are not of 2 MB, or memory is not overcommitted")
+	}
+	probe, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, unix.Munmap(probe)) }()
+	require.NoError(t, unix.Madvise(probe, unix.MADV_HUGEPAGE))
+	before := kilobytes(t, "AnonHugePages")
+	touch(probe)
+	if got := kilobytes(t, "AnonHugePages") - before; got < size>>10*3/4 {
+		t.Skipf("the system had %d KB of huge pages for a mapping of %d KB", got, size>>10)
+	}
+}
+
+// TestHeapGrowsIntoHugePages: into what is reserved first, and into what is reserved when that runs out. It is a process of its
+// own, since addresses that other tests have used do not get huge pages any more.
+func TestHeapGrowsIntoHugePages(t *testing.T) {
+	const step = 96 << 20
+	const fresh = "FASTPACA_TEST_FRESH_HEAP"
+	if os.Getenv(fresh) == "" {
+		needHugePages(t, 2*step)
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHeapGrowsIntoHugePages$", "-test.v")
+		cmd.Env = append(os.Environ(), fresh+"=1")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "--- PASS: "+t.Name())
+		return
+	}
+	debug.SetGCPercent(-1)
+	var heap hugeHeap
+	resident := kilobytes(t, "Rss")
+	heap.reserve(step)
+	require.Less(t, kilobytes(t, "Rss")-resident, 16<<10, "what is reserved is not touched")
+
+	var state [][]byte
+	for range 2 {
+		first := heap.spans[0].from
+		require.Contains(t, marks(t, first), " hg", "what is next is marked")
+		before := kilobytes(t, "AnonHugePages")
+		state = append(state, grown(step*7/8)...)
+		require.Greater(t, kilobytes(t, "AnonHugePages")-before, step>>10*3/4)
+		heap.follow(step)
+		require.Contains(t, marks(t, first), " nh", "what came into use is not any more")
+		require.Greater(t, heap.spans[len(heap.spans)-1].end-heap.spans[0].from, uintptr(step)/4)
+	}
+	runtime.KeepAlive(state)
+
+	heap.spans = nil
+	heap.follow(step)
+	require.Empty(t, heap.spans, "a heap that does not grow reserves nothing")
+}
+
+// marks is what the system notes of the mapping with that address.
+func marks(t *testing.T, at uintptr) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/smaps")
+	require.NoError(t, err)
+	inside := false
+	for line := range strings.Lines(string(b)) {
+		if from, rest, ok := strings.Cut(line, "-"); ok {
+			end, _, _ := strings.Cut(rest, " ")
+			low, err1 := strconv.ParseUint(from, 16, 64)
+			high, err2 := strconv.ParseUint(end, 16, 64)
+			if err1 == nil && err2 == nil {
+				inside = uint64(at) >= low && uint64(at) < high
+			}
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && inside {
+			return flags
+		}
+	}
+	require.Fail(t, "no such mapping", "%x", at)
+	return ""
 }

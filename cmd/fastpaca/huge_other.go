@@ -2,5 +2,7 @@
 
 package main
 
-// recoverIntoHugePages does nothing where heaps do not ask for huge pages.
-func recoverIntoHugePages(string) (done func()) { return func() {} }
+import "context"
+
+// growIntoHugePages does nothing where heaps do not ask for huge pages.
+func growIntoHugePages(context.Context, string) (stop func()) { return func() {} }

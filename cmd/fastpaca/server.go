@@ -40,6 +40,9 @@ func server(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	// Here and not in serve, where tests come by many times: it is for a heap that has hardly been used.
+	stopGrowing := growIntoHugePages(ctx, cfg.dataDir)
+	defer stopGrowing()
 	if err := serve(ctx, &cfg, log); err != nil {
 		say(httpd.LevelError, "stopped", "the node cannot run", "error", err.Error())
 		log.Close()
@@ -83,7 +86,7 @@ func serve(ctx context.Context, cfg *settings, log *httpd.Logger) (err error) {
 	}
 	cfg.advertise = advertise(cfg, ln.Addr(), ownAddresses(), net.DefaultResolver.LookupHost)
 	counted := countInBackground(cfg.estimator)
-	recovered := collectForRecovery(cfg.dataDir)
+	recovered := collectForRecovery()
 	node, err := openNode(clusterOptions(cfg, dir, dialTLS, log))
 	recovered()
 	counter := <-counted
