@@ -97,22 +97,19 @@ func (h *held) wait() {
 	}
 }
 
-// iocb and ioEvent are the kernel's (linux/aio_abi.h).
+// iocb and ioEvent are the kernel's (linux/aio_abi.h); what has no name is 0, or not looked at.
 type iocb struct {
-	data         uint64
-	key, rwFlags uint32
-	opcode       uint16
-	priority     int16
-	fd           uint32
-	buf, bytes   uint64
-	offset       int64
-	reserved     uint64
-	flags, resfd uint32
+	_      [2]uint64 // data, key, flags
+	opcode uint16
+	_      uint16
+	fd     uint32
+	_      [5]uint64 // buffer, bytes, offset, flags
 }
 
 type ioEvent struct {
-	data, obj uint64
-	res, res2 int64
+	_   [2]uint64 // data, iocb
+	res int64     // of the sync: 0, or a negative error number
+	_   int64
 }
 
 const iocbFdsync = 3
