@@ -72,8 +72,14 @@ func hugeForTheAsking() bool {
 	if b, err := os.ReadFile("/proc/sys/vm/overcommit_memory"); err != nil || strings.TrimSpace(string(b)) == "2" {
 		return false
 	}
-	var limit unix.Rlimit
-	return unix.Getrlimit(unix.RLIMIT_AS, &limit) == nil && limit.Cur == unix.RLIM_INFINITY
+	// Addresses count against these limits before they are used, and past one the runtime ends the process.
+	for _, of := range [...]int{unix.RLIMIT_AS, unix.RLIMIT_DATA} {
+		var limit unix.Rlimit
+		if unix.Getrlimit(of, &limit) != nil || limit.Cur != unix.RLIM_INFINITY {
+			return false
+		}
+	}
+	return true
 }
 
 // hugeHeap is where the heap grows next: these addresses are its own, marked for huge pages, and not in use yet.

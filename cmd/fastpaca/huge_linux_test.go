@@ -119,6 +119,21 @@ func TestHeapGrowsIntoHugePages(t *testing.T) {
 	require.Empty(t, heap.spans, "a heap that does not grow reserves nothing")
 }
 
+// TestNothingIsReservedUnderALimit: where addresses are limited, what is reserved would be missing elsewhere.
+func TestNothingIsReservedUnderALimit(t *testing.T) {
+	if !hugeForTheAsking() {
+		t.Skip("no huge pages are asked for here in any case")
+	}
+	for name, of := range map[string]int{"ulimit -v": unix.RLIMIT_AS, "ulimit -d": unix.RLIMIT_DATA} {
+		var before unix.Rlimit
+		require.NoError(t, unix.Getrlimit(of, &before))
+		require.NoError(t, unix.Setrlimit(of, &unix.Rlimit{Cur: min(1<<40, before.Max), Max: before.Max}))
+		asked := hugeForTheAsking()
+		require.NoError(t, unix.Setrlimit(of, &before))
+		require.False(t, asked, name)
+	}
+}
+
 // marks is what the system notes of the mapping with that address.
 func marks(t *testing.T, at uintptr) string {
 	t.Helper()
