@@ -60,7 +60,7 @@ func (h *held) sync(f *os.File) (tried bool, err error) {
 		h.rest--
 		return false, nil
 	case h.ctx == 0:
-		if _, _, errno := unix.RawSyscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&h.ctx)), 0); errno != 0 {
+		if !h.setup() {
 			h.broken = true
 			return false, nil
 		}
@@ -85,6 +85,16 @@ func (h *held) sync(f *os.File) (tried bool, err error) {
 	return true, nil
 }
 
+// setup gets a context of AIO. Where that is to be had, but its events are forbidden, a sync could be started and not waited for: so they are
+// asked for while there are none.
+func (h *held) setup() bool {
+	if _, _, errno := unix.RawSyscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&h.ctx)), 0); errno != 0 {
+		return false
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, h.ctx, 0, 1, uintptr(unsafe.Pointer(&h.event)), uintptr(unsafe.Pointer(&unix.Timespec{})), 0)
+	return errno == 0 || errno == unix.EINTR
+}
+
 // wait waits for the sync that was started, as long as it takes.
 func (h *held) wait() {
 	for {
@@ -93,6 +103,7 @@ func (h *held) wait() {
 		case n == 1:
 			return
 		case errno != 0 && errno != unix.EINTR:
+			h.broken = true // whoever goes on in spite of this must not take this sync's end for another one's
 			panic("walfs: io_getevents: " + errno.Error() + ": a sync was started and its end cannot be learnt; restart the node, and report this")
 		}
 	}
