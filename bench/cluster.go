@@ -49,12 +49,12 @@ func clusterRounds(b *bench, durable, ours *server, procs int, claimed bool) err
 		"connections", "floor/s", "ours/s", "ratio", "p50 floor", "ours", "p99 floor", "ours", "cpu floor", "ours", "client")
 	for _, conns := range []int{3, 64, 256} {
 		b.stepOf(0.15, "%d connections, GOMAXPROCS=%d", conns, procs)
-		window := b.pickTime(1200*time.Millisecond, 350*time.Millisecond)
+		window := b.pickTime(600*time.Millisecond, 350*time.Millisecond)
 		plans := map[*server]load.Plan{
 			durable: appendPlan(durable, conns, window/5, window),
 			ours:    appendPlan(ours, conns, window/5, window),
 		}
-		got, err := b.duel(fmt.Sprintf("three nodes, %d connections", conns), b.pickInt(5, 3), plans, durable, ours)
+		got, err := b.duel(fmt.Sprintf("three nodes, %d connections", conns), b.pickInt(11, 3), plans, durable, ours)
 		if err != nil {
 			return err
 		}
