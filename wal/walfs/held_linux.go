@@ -74,7 +74,7 @@ func (h *held) sync(f *os.File) (tried bool, err error) {
 	}
 	limit := unix.NsecToTimespec(int64(h.limit))
 	n, _, _ := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, h.ctx, 1, 1, uintptr(unsafe.Pointer(&h.event)), uintptr(unsafe.Pointer(&limit)), 0)
-	if n != 1 { // time is up, or a signal came: the collector wants this thread
+	if n != 1 { // time is up, or a signal came
 		h.rest, h.long = holdRest, h.long+1
 		h.wait()
 	}
