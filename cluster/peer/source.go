@@ -29,19 +29,13 @@ type source struct {
 type readsOn interface{ ReadsFrom() net.Conn }
 
 func (r *source) init(c net.Conn) {
-	r.conn = c
-	for {
-		if tcp, ok := c.(*net.TCPConn); ok {
-			r.raw, _ = tcp.SyscallConn()
-			r.try = r.read
-			return
+	r.conn, r.try = c, r.read
+	r.raw = socketBelow(c, func(c net.Conn) net.Conn {
+		if x, ok := c.(readsOn); ok {
+			return x.ReadsFrom()
 		}
-		x, ok := c.(readsOn)
-		if !ok {
-			return
-		}
-		c = x.ReadsFrom()
-	}
+		return nil
+	})
 }
 
 // Read is net.Conn's, but for a bound on what the kernel copies meanwhile: about 10 us.

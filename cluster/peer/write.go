@@ -35,18 +35,24 @@ type direct struct {
 type passesOn interface{ WritesTo() net.Conn }
 
 func (d *direct) init(c net.Conn) {
-	for {
+	d.try = d.write
+	d.raw = socketBelow(c, func(c net.Conn) net.Conn {
+		if x, ok := c.(passesOn); ok {
+			return x.WritesTo()
+		}
+		return nil
+	})
+}
+
+// socketBelow goes from one connection to the next, down to TCP; nil where next says that there is none.
+func socketBelow(c net.Conn, next func(net.Conn) net.Conn) syscall.RawConn {
+	for ; c != nil; c = next(c) {
 		if tcp, ok := c.(*net.TCPConn); ok {
-			d.raw, _ = tcp.SyscallConn()
-			d.try = d.write
-			return
+			raw, _ := tcp.SyscallConn() // fails where it is closed, as reads and writes will
+			return raw
 		}
-		x, ok := c.(passesOn)
-		if !ok {
-			return
-		}
-		c = x.WritesTo()
 	}
+	return nil
 }
 
 // now writes what the connection takes of b at once. An error shows at the next ordinary write.
