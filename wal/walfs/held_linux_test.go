@@ -82,6 +82,7 @@ func TestHeldSyncLetsGo(t *testing.T) {
 func TestHeldSyncThatCannotBe(t *testing.T) {
 	h := oneProcessor(t)
 	h.rest = 0
+	t.Cleanup(func() { theHeld.broken = false }) // by fdatasync of the pipe
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
@@ -99,6 +100,7 @@ func TestHeldSyncThatCannotBe(t *testing.T) {
 // With more processors nothing is held, and one sync at a time is: the others go their own way.
 func TestHeldSyncOfMany(t *testing.T) {
 	h := oneProcessor(t)
+	done := h.done
 	h.mu.Lock()
 	tried, err := h.sync(dirtyFile(t))
 	h.mu.Unlock()
@@ -115,6 +117,9 @@ func TestHeldSyncOfMany(t *testing.T) {
 				if _, err := f.WriteAt([]byte{byte(i)}, 0); err != nil {
 					t.Error(err)
 				}
+				if _, err := h.sync(f); err != nil {
+					t.Error(err)
+				}
 				if err := fdatasync(f); err != nil {
 					t.Error(err)
 				}
@@ -122,6 +127,7 @@ func TestHeldSyncOfMany(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+	require.Greater(t, h.done, done)
 
 	runtime.GOMAXPROCS(2)
 	h.rest = 0
