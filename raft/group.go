@@ -34,6 +34,7 @@ type Group struct {
 	leader uint64
 	role   Role
 	msgs   []Message // to go out with the next Ready; no MsgAppend with entries among them
+	late   uint64    // see Late
 
 	// election.go
 	electionElapsed  int

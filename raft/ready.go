@@ -51,8 +51,22 @@ type soft struct {
 
 // HasReady reports whether Ready would return anything. It may be wrong to say yes, never to say no.
 func (g *Group) HasReady() bool {
-	return len(g.msgs) > 0 || g.log.handed < g.log.commit || g.dirty() || g.sendDue ||
+	return len(g.msgs) > 0 || g.handsOut() || g.dirty() || g.sendDue ||
 		g.reads.hasOutput() || g.told != soft{g.role, g.leader, g.term}
+}
+
+// Late lets up to n committed entries wait in the log while this node does not lead: Ready hands out none of them before there
+// are more, or Late is called with less. 0, as at the start: none waits. For a shell that has nobody who looks at what it applies:
+// some entries at once cost less than each by itself.
+func (g *Group) Late(n int) { g.late = uint64(n) }
+
+// Behind says whether committed entries wait to be handed out.
+func (g *Group) Behind() bool { return g.log.handed < g.log.commit }
+
+// handsOut: the next Ready has Committed entries.
+func (g *Group) handsOut() bool {
+	l := &g.log
+	return l.handed < l.commit && (g.role == Leader || l.commit-l.handed > g.late)
 }
 
 // Ready fills rd with everything there is to do and considers it handed over.
@@ -85,8 +99,10 @@ func (g *Group) Ready(rd *Ready) {
 	for ; l.saved < l.last(); l.saved++ {
 		rd.Entries = append(rd.Entries, *l.entry(l.saved + 1))
 	}
-	for ; l.handed < l.commit; l.handed++ {
-		rd.Committed = append(rd.Committed, *l.entry(l.handed + 1))
+	if g.handsOut() {
+		for ; l.handed < l.commit; l.handed++ {
+			rd.Committed = append(rd.Committed, *l.entry(l.handed + 1))
+		}
 	}
 
 	now := soft{g.role, g.leader, g.term}

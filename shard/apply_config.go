@@ -13,6 +13,7 @@ func (m *Machine) create(hash uint64) *Context {
 		id:        string(c.id),
 		hash:      hash,
 		createdMs: c.timeMs,
+		watched:   &m.watched,
 	}
 	ext := m.plainExt(m.putConfig(defaultConfig()))
 	if c.has&flagMetadata != 0 {

@@ -23,6 +23,8 @@ type Context struct {
 
 	log  ring.Log[Ext]
 	subs subscribers
+	// watched is its machine's. nil: of no machine yet.
+	watched *atomic.Int32
 
 	replaced atomic.Bool // see Replaced
 

@@ -23,6 +23,7 @@ type group struct {
 	reads   readQueue
 	waits   []*readWait // for the state machine to get somewhere
 	dirty   bool
+	hurry   bool // apply what waits, see late.go
 	stopped bool // diverged, or its log cannot hold an entry: takes part in nothing any more
 	unsaved int  // hard states on their way to the disk. Until they are there the group's clock stands still: on a
 	// full or hanging disk every election would only queue one more vote
@@ -35,6 +36,7 @@ type group struct {
 
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began
+	lateFrom             int64 // logBytes when entries were applied last
 	snap                 snapState
 	spilling             bool   // queued for the spiller, or being spilled
 	parking              bool   // queued for the parker, or being parked

@@ -93,6 +93,7 @@ func (l *loop) drive() {
 		l.dirty[len(l.dirty)-1] = nil
 		l.dirty = l.dirty[:len(l.dirty)-1]
 		g.dirty = false
+		g.raft.Late(g.lateness())
 		for g.raft.HasReady() && !g.stopped {
 			rd := &l.ready
 			g.raft.Ready(rd)
@@ -120,6 +121,7 @@ func (l *loop) drive() {
 		if len(g.waits) > 0 {
 			g.waits = reached(g.waits, g.applied)
 		}
+		g.hurry = false
 		g.publishRole()
 	}
 	if l.began != 0 {
@@ -208,6 +210,7 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 		}
 	}
 	g.raft.Applied(g.applied)
+	g.lateFrom = g.logBytes
 	if g.raft.IsLeader() && !g.raft.SoleVoter() {
 		l.share = append(l.share, g)
 	}

@@ -30,6 +30,7 @@ func (l *loop) tick() {
 		if g.raft.HasReady() {
 			l.touch(g)
 		}
+		l.catchUp(g)
 		g.maybeSnapshot()
 		g.maybeSpill()
 		g.sweep()

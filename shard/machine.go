@@ -19,6 +19,7 @@ type Machine struct {
 	lastMs   int64
 	bytes    atomic.Int64
 
+	watched   atomic.Int32 // subscriptions to its contexts
 	tails     tails
 	onPublish func(*Context)
 	capture   *Captured // the snapshot being captured, nil if none

@@ -183,6 +183,7 @@ func (m *Machine) seatBack(c *Context, f *recordFile) bool {
 	}
 	c.touched.Store(true)
 	c.replaced.Store(p.detached)
+	c.watched = &m.watched
 	live.Store(c)
 	m.bytes.Add(bytes)
 	p.count.Add(-1)

@@ -185,6 +185,7 @@ func (l *loop) read(w *readWait) {
 		w.finish(CodeOK)
 	default:
 		g.waits = append(g.waits, w)
+		l.touch(g) // it may wait for what is applied late
 	}
 }
 

@@ -27,6 +27,7 @@ func LoadMachine(r io.Reader) (*Machine, SnapshotInfo, error) {
 		case m.Lookup([]byte(ctx.id)) != nil:
 			d.fail("context %d has an id that occurs twice", d.n)
 		default:
+			ctx.watched = &m.watched
 			m.contexts.add(ctx, ctx.hash, place{})
 			m.table.insert(ctx.ordinal, ctx.hash, m.contexts.hashOf)
 			m.bytes.Add(seatBytes + ctx.bytes())

@@ -23,6 +23,7 @@ func (c *Context) Subscribe(wake chan<- struct{}) {
 		}
 		list = append(list, wake)
 		if c.subs.list.CompareAndSwap(old, &list) {
+			c.watch(1)
 			return
 		}
 	}
@@ -45,8 +46,16 @@ func (c *Context) Unsubscribe(wake chan<- struct{}) {
 			next = &list
 		}
 		if c.subs.list.CompareAndSwap(old, next) {
+			c.watch(-1)
 			return
 		}
+	}
+}
+
+// watch counts a subscription in, or out.
+func (c *Context) watch(n int32) {
+	if c.watched != nil {
+		c.watched.Add(n)
 	}
 }
 

@@ -1,0 +1,144 @@
+package shard
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"fastpaca/raft"
+
+	"github.com/stretchr/testify/require"
+)
+
+// calm delivers everything that is under way, until nobody has anything to do. No time passes.
+func (s *stepped) calm() {
+	for worked := true; worked; {
+		wire := s.wire
+		s.wire, worked = nil, len(s.wire) > 0
+		for _, m := range wire {
+			s.nodes[m.To].Deliver(m.From, []raft.Message{m})
+		}
+		for _, id := range s.ids {
+			for s.nodes[id].StepLoops() || s.nodes[id].StepWAL() {
+				worked = true
+			}
+		}
+	}
+}
+
+// TestFollowersApplyLate: but at once for a stream or a reader on their node, and where much waits, and in any case after lateTicks.
+func TestFollowersApplyLate(t *testing.T) {
+	s := newStepped(t, 11, 3)
+	for _, id := range s.ids {
+		s.start(id)
+	}
+	id := manualID(0)
+	group := Of([]byte(id))
+	s.run(func() bool {
+		return slices.ContainsFunc(s.ids, func(id uint64) bool { return s.nodes[id].groups[group].serves() })
+	})
+	var leader *Node
+	var followers []*Node
+	for _, id := range s.ids {
+		if n := s.nodes[id]; n.groups[group].leads.Load() {
+			leader = n
+		} else {
+			followers = append(followers, n)
+		}
+	}
+	require.Len(t, followers, 2)
+	// With nothing else under way, the followers are told of every commit.
+	write := func(cmd []byte) {
+		t.Helper()
+		answered := false
+		r := AcquireRequest()
+		r.Cmd = cmd
+		r.Done = func(r *Request) {
+			require.Equal(t, CodeOK, r.Result.Code)
+			answered = true
+		}
+		leader.Submit(group, r)
+		s.calm()
+		require.True(t, answered)
+	}
+	tick := func(times int) {
+		for range times {
+			for _, id := range s.ids {
+				s.nodes[id].TickAll()
+			}
+			s.calm()
+		}
+	}
+	lag := func(n *Node) int {
+		g := n.groups[group]
+		require.LessOrEqual(t, g.applied, g.raft.Commit())
+		return int(g.raft.Commit() - g.applied)
+	}
+	text := encodeText(nil, id, "text")
+	write(EncodePut(nil, &Put{ID: []byte(id)}))
+	tick(lateTicks + 2) // heartbeats tell of the last commit, too
+	for _, n := range followers {
+		require.Zero(t, lag(n))
+	}
+
+	for range lateEntries {
+		write(slices.Clone(text))
+		require.Zero(t, lag(leader))
+	}
+	for _, n := range followers {
+		require.Equal(t, lateEntries, lag(n))
+	}
+	write(slices.Clone(text))
+	for _, n := range followers {
+		require.Zero(t, lag(n), "more than may wait")
+	}
+
+	large := encodeText(nil, id, strings.Repeat("large ", lateBytes/6))
+	write(slices.Clone(large))
+	write(slices.Clone(large))
+	for _, n := range followers {
+		require.Zero(t, lag(n), "more bytes than may wait")
+	}
+
+	for range 3 {
+		write(slices.Clone(text))
+	}
+	watching, reading := followers[0], followers[1]
+	require.NotZero(t, lag(watching))
+	c, code := watching.Replica([]byte(id))
+	require.Equal(t, CodeOK, code)
+	wake := make(chan struct{}, 1)
+	c.Subscribe(wake)
+	tick(1)
+	require.Zero(t, lag(watching), "what waited when the stream came")
+	write(slices.Clone(text))
+	write(slices.Clone(text))
+	require.Zero(t, lag(watching), "a stream is there")
+	c.Unsubscribe(wake)
+	write(slices.Clone(text))
+	write(slices.Clone(text))
+	require.NotZero(t, lag(watching), "it is gone")
+
+	require.NotZero(t, lag(reading))
+	g := reading.groups[group]
+	read := false
+	w := &readWait{group: g, index: g.raft.Commit(), ticks: 100, then: func(_ uint64, code Code) { read = code == CodeOK }}
+	require.Equal(t, CodeOK, g.loop.box.read(w))
+	s.calm()
+	require.True(t, read)
+	require.Zero(t, lag(reading))
+
+	write(slices.Clone(text))
+	write(slices.Clone(text))
+	require.NotZero(t, lag(reading))
+	tick(lateTicks)
+	for _, n := range followers {
+		require.Zero(t, lag(n), "late, and no later")
+	}
+	for _, id := range s.ids {
+		require.NoError(t, s.nodes[id].Close())
+	}
+}
+
+// serves: it leads and knows what is committed.
+func (g *group) serves() bool { return g.leads.Load() && g.appliedTerm == g.raft.Term() }
