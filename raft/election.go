@@ -235,6 +235,15 @@ func (g *Group) tickLeader() {
 	}
 }
 
+// Beat brings a leader's next periodic heartbeats forward to the next Tick, for a shell with many groups: heartbeats that leave
+// together cost little more than one. They never come later than without it, since HeartbeatTicks after the last ones they go
+// by themselves. No effect on others.
+func (g *Group) Beat() {
+	if g.role == Leader {
+		g.heartbeatElapsed = g.cfg.HeartbeatTicks
+	}
+}
+
 // quorumActive asks whether a quorum was heard from since the last time, and starts counting anew.
 func (g *Group) quorumActive() bool {
 	ok := g.conf().quorumVote(func(id uint64) int8 {

@@ -200,3 +200,43 @@ func TestFormatIsPinned(t *testing.T) {
 	require.Equal(t, []MessageType{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, []MessageType{MsgPreVote, MsgPreVoteResp, MsgVote, MsgVoteResp,
 		MsgAppend, MsgAppendResp, MsgHeartbeat, MsgHeartbeatResp, MsgSnapshot, MsgTimeoutNow})
 }
+
+// TestBeat: a shell says at every third tick of its own that heartbeats are due. From then on they leave at those ticks,
+// whenever this node became the leader; before, not later than they would have, and without the shell's word they go on.
+func TestBeat(t *testing.T) {
+	for first := range 3 { // the shell's count when this node has become the leader
+		cfg := fill(Config{HeartbeatTicks: 3})
+		g, err := New(cfg, voters(1, 2, 3))
+		require.NoError(t, err)
+		g.Beat()
+		g.Tick()
+		sent, _ := settle(t, g)
+		require.Empty(t, sent, "a follower has no heartbeats")
+		lead(t, g)
+		settle(t, g)
+		silent := 0
+		for now := first + 1; now < 30; now++ {
+			if now%3 == 0 && now < 20 {
+				g.Beat()
+			}
+			g.Tick()
+			sent, _ := settle(t, g)
+			silent++
+			switch {
+			case len(sent) == 0:
+				require.Less(t, silent, 3, "tick %d, began at %d", now, first)
+				require.NotZero(t, now%3)
+				continue
+			case now > 3:
+				require.Zero(t, now%3, "began at %d", first)
+			}
+			require.Equal(t, []MessageType{MsgHeartbeat, MsgHeartbeat}, types(sent))
+			silent = 0
+			for _, id := range []uint64{2, 3} {
+				step(t, g, Message{Type: MsgHeartbeatResp, From: id, Term: g.term})
+				step(t, g, Message{Type: MsgAppendResp, From: id, Term: g.term, Index: g.log.last()})
+			}
+			settle(t, g)
+		}
+	}
+}

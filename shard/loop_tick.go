@@ -49,6 +49,9 @@ func (l *loop) tickGroup(g *group, stalled bool) {
 		g.retireAt = 0
 	}
 	if g.unsaved == 0 {
+		if l.now%int64(l.node.opt.HeartbeatTicks) == 0 {
+			g.raft.Beat() // all leaders at the same tick: one frame for each node, and ticks without any in between
+		}
 		g.raft.Tick()
 	}
 	if g.campaignAt != 0 && g.campaignAt <= l.now {
