@@ -231,7 +231,7 @@ func (g *Group) tickLeader() {
 		for i := range g.peers {
 			g.peers[i].recheck = true
 		}
-		g.heartbeat(g.reads.sent)
+		g.heartbeat(g.awaited())
 	}
 }
 

@@ -240,3 +240,45 @@ func TestBeat(t *testing.T) {
 		}
 	}
 }
+
+// TestHeartbeatsCarryAwaitedRounds: the round of a read, and that of a member that has to show that it is whole, go with every
+// heartbeat until they are confirmed, and not after.
+func TestHeartbeatsCarryAwaitedRounds(t *testing.T) {
+	g := withLog(t, 3, 0)
+	lead(t, g)
+	settle(t, g)
+	rounds := func() (list []uint64) {
+		g.Tick()
+		sent, _ := settle(t, g)
+		for _, m := range sent {
+			if m.Type == MsgHeartbeat {
+				list = append(list, m.Round)
+			}
+		}
+		return list
+	}
+	answer := func(m Message) {
+		m.Type, m.Term = MsgHeartbeatResp, g.term
+		step(t, g, m)
+		settle(t, g)
+	}
+	step(t, g, Message{Type: MsgAppendResp, From: 2, Term: g.term, Index: g.log.last()})
+	require.Equal(t, []uint64{0, 0}, rounds())
+	round, _, err := g.ReadIndex()
+	require.NoError(t, err)
+	settle(t, g)
+	require.Equal(t, []uint64{round, round}, rounds(), "the first may be lost")
+	answer(Message{From: 3})
+	require.Equal(t, []uint64{round, round}, rounds())
+	answer(Message{From: 3, Round: round})
+	require.Equal(t, []uint64{0, 0}, rounds(), "a quorum has confirmed it")
+
+	answer(Message{From: 2, Damaged: true})
+	require.Equal(t, []uint64{round + 1, round + 1}, rounds())
+	answer(Message{From: 2})
+	require.Equal(t, []uint64{round + 1, round + 1}, rounds(), "this may be from before")
+	require.True(t, g.peer(2).damaged)
+	answer(Message{From: 2, Round: round + 1})
+	require.Equal(t, []uint64{0, 0}, rounds())
+	require.False(t, g.peer(2).damaged)
+}

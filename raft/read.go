@@ -80,6 +80,19 @@ func (g *Group) openRound() {
 	g.heartbeat(r.sent)
 }
 
+// awaited is the round that periodic heartbeats carry, in case an earlier one was lost: the newest sent while somebody waits for
+// its echo, 0 otherwise. So followers can tell an answer that somebody waits for from one that says no more than that they live.
+func (g *Group) awaited() uint64 {
+	waits := g.reads.pending.len() > 0
+	for i := range g.peers {
+		waits = waits || g.peers[i].proof != 0
+	}
+	if !waits {
+		return 0
+	}
+	return g.reads.sent
+}
+
 // confirmReads answers all rounds that a quorum has echoed.
 func (g *Group) confirmReads() {
 	r := &g.reads
