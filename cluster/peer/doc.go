@@ -14,9 +14,9 @@
 //	stream    one proxied stream                                                    for its duration
 //	ask       one exchange, also between nodes that belong to no cluster yet        for its duration
 //
-// Appends, acknowledgements, calls and answers share a lane on purpose: what a loop says in one pass leaves in one write, which
-// the loop does itself (write.go). A snapshot
-// has a connection of its own, so that a broken transfer is a broken connection and nothing else.
+// Appends, acknowledgements, calls and answers share a lane on purpose: what a loop says in one pass leaves in one write per lane,
+// which the loop does itself (write.go). A snapshot has a connection of its own, so that a broken transfer is a broken
+// connection and nothing else.
 //
 // A connection starts as HTTP on the node's one port (GET /internal/peer, Upgrade: fastpaca-peer). The handshake that
 // follows proves the shared secret both ways (handshake.go); after it there are only frames (frame.go).

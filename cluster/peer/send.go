@@ -69,8 +69,7 @@ func (p *peer) send(msgs []raft.Message, l lane, s *session) (n int) {
 		c.dropped.Add(uint64(n))
 		return n
 	}
-	before := len(s.buf)
-	at := before
+	at := len(s.buf)
 	b := beginFrame(s.buf, kindMessages)
 	for i := first; i < len(msgs); i++ {
 		m := &msgs[i]
@@ -85,12 +84,8 @@ func (p *peer) send(msgs []raft.Message, l lane, s *session) (n int) {
 		b = appendMessage(b, m)
 	}
 	s.buf = endFrame(b, at)
-	if l == laneData {
-		s.mu.Unlock()
-		s.flush()
-	} else {
-		s.end(before)
-	}
+	s.mu.Unlock()
+	s.flush()
 	c.messagesOut.Add(uint64(n))
 	return n
 }

@@ -31,7 +31,7 @@ var (
 //
 // Whoever has something to send encodes it under mu into buf and wakes the writer if buf was empty. The writer swaps buf
 // for an empty one and writes all that gathered in one call: batches are as large as the writer is slow, and nothing
-// waits for a timer. A loop that ends its pass writes by itself instead, where it can (write.go).
+// waits for a timer. A loop that ends its pass writes by itself instead, where it can, and so does who pings (write.go).
 type session struct {
 	p      *peer
 	t      *Transport
@@ -145,7 +145,7 @@ func (s *session) ping() {
 	if s.begin() != nil {
 		return // a full queue says the same
 	}
-	before := len(s.buf)
 	s.buf = appendFrame(s.buf, kindPing, nil)
-	s.end(before)
+	s.mu.Unlock()
+	s.flush()
 }

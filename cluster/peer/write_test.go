@@ -101,6 +101,34 @@ func TestDirectWrites(t *testing.T) {
 	eventually(t, "all arrive", func() bool { mu.Lock(); defer mu.Unlock(); return total == senders*each })
 }
 
+// TestControlLaneWritesByItself: whoever sends heartbeats, votes or pings writes them, and wakes nobody; without direct writes, as
+// past TLS, the writer is woken.
+func TestControlLaneWritesByItself(t *testing.T) {
+	client, server := tcpPair(t)
+	defer server.Close()
+	tr := New(Config{Self: Hello{Incarnation: "x"}})
+	defer tr.Close()
+	p := newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"})
+	s := newSession(p, laneControl, client, true) // its writer does not run
+	beat := []raft.Message{{Type: raft.MsgHeartbeat, To: 2, Group: 1, Term: 1}, {Type: raft.MsgVote, To: 2, Group: 2, Term: 1}}
+	require.Equal(t, 2, p.send(beat, laneControl, s))
+	s.ping()
+	require.Zero(t, s.queued())
+	require.Empty(t, s.wake)
+	require.EqualValues(t, 2, tr.counters.lanes[laneControl].writes.Load())
+	var mem []byte
+	for _, want := range []byte{kindMessages, kindPing} {
+		kind, _, err := readFrame(server, &mem, 100)
+		require.NoError(t, err)
+		require.Equal(t, want, kind)
+	}
+
+	s = newSession(p, laneControl, opaque{client}, true)
+	require.Equal(t, 2, p.send(beat, laneControl, s))
+	require.Len(t, s.wake, 1)
+	require.Positive(t, s.queued())
+}
+
 // TestSlowPeerDoesNotHoldALoop: a peer that reads nothing. Send returns, whatever is queued; what finds no room is dropped and
 // counted, and when the connection is lost, calls in its buffer are known not to have been sent.
 func TestSlowPeerDoesNotHoldALoop(t *testing.T) {
