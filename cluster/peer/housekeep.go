@@ -5,6 +5,10 @@ import "time"
 const (
 	// sweepEvery is how exact the timeouts of calls are.
 	sweepEvery = 50 * time.Millisecond
+	// answerSweeps bounds the wait of messages for company (canWait): 50 to 100 ms, the period of heartbeats. With whom this node
+	// leads a group, the answers to theirs thus go with its own; a leader still hears of each member in every 200 ms, and asks
+	// every 600 ms whether it has heard of a quorum.
+	answerSweeps = 2
 	// pingEvery is how often each end of a connection says that it is there. Heartbeats come more often on the control lane, but
 	// only from leaders.
 	pingEvery = 500 * time.Millisecond
@@ -51,13 +55,29 @@ func (s *session) rouseIfForgotten() {
 	}
 }
 
+// flushWaiting sends what can wait (canWait) once answerSweeps sweeps have found it.
+func (s *session) flushWaiting() {
+	s.mu.Lock()
+	waits, batch := len(s.buf) > 0 && !s.busy, s.batch
+	s.mu.Unlock()
+	if !waits || batch != s.found {
+		s.found, s.sweeps = batch, 0
+	}
+	if !waits {
+		return
+	}
+	if s.sweeps++; s.sweeps >= answerSweeps {
+		s.flush()
+	}
+}
+
 // check looks after one session.
 func (s *session) check(now int64) {
 	if s.lane == laneData {
 		s.calls.sweep(s, now)
-	}
-	if s.lane == laneData {
 		s.rouseIfForgotten()
+	} else {
+		s.flushWaiting()
 	}
 	if now-s.pinged >= int64(pingEvery) {
 		s.pinged = now

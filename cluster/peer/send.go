@@ -17,6 +17,12 @@ func laneOf(m *raft.Message) lane {
 	return laneControl
 }
 
+// canWait: the message says that its sender lives, and nothing that anybody waits for. It leaves with what is sent on its lane next,
+// as a rule this node's own heartbeats, and after answerSweeps sweeps at the latest. The echo of a read round leaves at once.
+func canWait(m *raft.Message) bool {
+	return m.Type == raft.MsgHeartbeatResp && m.Round == 0 && !m.Damaged
+}
+
 // Flush sends the answers that Caller.Leave has left. It does not block.
 func (t *Transport) Flush() {
 	for _, p := range t.view.Load().peers {
@@ -69,7 +75,7 @@ func (p *peer) send(msgs []raft.Message, l lane, s *session) (n int) {
 		c.dropped.Add(uint64(n))
 		return n
 	}
-	at := len(s.buf)
+	at, wait := len(s.buf), true
 	b := beginFrame(s.buf, kindMessages)
 	for i := first; i < len(msgs); i++ {
 		m := &msgs[i]
@@ -82,10 +88,13 @@ func (p *peer) send(msgs []raft.Message, l lane, s *session) (n int) {
 			b = beginFrame(b, kindMessages)
 		}
 		b = appendMessage(b, m)
+		wait = wait && canWait(m)
 	}
 	s.buf = endFrame(b, at)
 	s.mu.Unlock()
-	s.flush()
+	if !wait {
+		s.flush()
+	}
 	c.messagesOut.Add(uint64(n))
 	return n
 }

@@ -56,6 +56,8 @@ type session struct {
 
 	heard   atomic.Int64 // Unix ns of the last read
 	pinged  int64        // Unix ns of the last ping; housekeep's
+	found   uint64       // the batch that the last sweeps have found waiting, and how many of them; housekeep's
+	sweeps  int
 	writing atomic.Int64 // Unix ns of the start of the write under way; 0: none
 }
 

@@ -129,6 +129,73 @@ func TestControlLaneWritesByItself(t *testing.T) {
 	require.Positive(t, s.queued())
 }
 
+// TestAnswersToHeartbeatsWait: for the next thing that leaves on their connection, and not longer than answerSweeps sweeps. What
+// somebody waits for leaves at once, with them.
+func TestAnswersToHeartbeatsWait(t *testing.T) {
+	client, server := tcpPair(t)
+	defer server.Close()
+	tr := New(Config{Self: Hello{Incarnation: "x"}})
+	defer tr.Close()
+	p := newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"})
+	s := newSession(p, laneControl, client, true) // its writer does not run
+	answer := raft.Message{Type: raft.MsgHeartbeatResp, To: 2, Group: 1, Term: 1}
+	writes := func() int { return int(tr.counters.lanes[laneControl].writes.Load()) }
+	send := func(msgs ...raft.Message) {
+		t.Helper()
+		require.Equal(t, len(msgs), p.send(msgs, laneControl, s))
+	}
+	round, damaged := answer, answer
+	round.Round, damaged.Damaged = 7, true
+	for i, m := range []raft.Message{
+		{Type: raft.MsgHeartbeat, To: 2, Group: 9, Term: 1}, {Type: raft.MsgVote, To: 2, Group: 9, Term: 1}, round, damaged,
+	} {
+		send(answer, answer)
+		require.Positive(t, s.queued())
+		require.Empty(t, s.wake, "nobody is woken for them")
+		require.Equal(t, i, writes())
+		send(answer, m)
+		require.Zero(t, s.queued(), m.Type)
+		require.Equal(t, i+1, writes(), "all in one write")
+	}
+	send(answer)
+	s.ping()
+	require.Zero(t, s.queued())
+
+	// Nothing comes: each batch has all its sweeps.
+	for range 3 {
+		s.flushWaiting() // finds nothing
+		send(answer)
+		for range answerSweeps - 1 {
+			s.flushWaiting()
+			require.Positive(t, s.queued())
+			send(answer) // does not put it off
+		}
+		s.flushWaiting()
+		require.Zero(t, s.queued())
+	}
+	// One that was taken between two sweeps was not found twice.
+	send(answer)
+	s.flushWaiting()
+	s.flush()
+	send(answer)
+	s.flushWaiting()
+	require.Positive(t, s.queued())
+}
+
+// TestAnswersToHeartbeatsArrive: by the housekeeping alone, past TLS, too.
+func TestAnswersToHeartbeatsArrive(t *testing.T) {
+	for name, edit := range map[string]func(*rig, *Config){
+		"plain":      nil,
+		"no sockets": func(_ *rig, c *Config) { c.Dial = dialThrough(func(c net.Conn) net.Conn { return opaque{c} }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t, edit)
+			a.tr.Send([]raft.Message{{Type: raft.MsgHeartbeatResp, To: 2, Group: 5, Term: 1}})
+			eventually(t, "it arrives", func() bool { return len(b.messages()) == 1 })
+		})
+	}
+}
+
 // TestSlowPeerDoesNotHoldALoop: a peer that reads nothing. Send returns, whatever is queued; what finds no room is dropped and
 // counted, and when the connection is lost, calls in its buffer are known not to have been sent.
 func TestSlowPeerDoesNotHoldALoop(t *testing.T) {
