@@ -6,16 +6,18 @@ import (
 
 	"fastpaca/cluster/place"
 	"fastpaca/shard"
+	"fastpaca/shard/pulse"
 )
 
 // coordinate runs the slow loop until Close.
 func (n *Node) coordinate(m *member) {
 	c := coordinator{n: n, m: m, seen: map[uint64]time.Time{}, started: n.opt.Now(), out: map[uint32]time.Time{}}
-	t := time.NewTicker(n.opt.pace.coordinate)
+	t := pulse.NewTicker(n.opt.pace.coordinate)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
+			t.Next()
 			c.tick(n.opt.Now())
 		case <-n.ctx.Done():
 			return

@@ -9,6 +9,7 @@ import (
 	"fastpaca/cluster/place"
 	"fastpaca/raft"
 	"fastpaca/shard"
+	"fastpaca/shard/pulse"
 )
 
 // Every node runs two loops beside its shards. leads does what a leader owes its groups: their membership follows the
@@ -64,13 +65,14 @@ func (n *Node) orchestrate() {
 	m := n.member.Load()
 	n.tasks.Go(func() { n.coordinate(m) })
 	l := leads{n: n, m: m}
-	t := time.NewTicker(n.opt.pace.lead)
+	t := pulse.NewTicker(n.opt.pace.lead)
 	defer t.Stop()
 	for {
 		l.tick(n.opt.Now())
 		select {
 		case <-n.poke:
 		case <-t.C:
+			t.Next()
 		case <-n.ctx.Done():
 			return
 		}

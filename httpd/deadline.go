@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fastpaca/shard/pulse"
+
 	"github.com/valyala/fasthttp"
 )
 
@@ -96,11 +98,12 @@ func (c *conn) SetDeadline(t time.Time) error {
 // sweep fires the deadlines that have passed, until the listener is closed and its last connection gone.
 func (l *listener) sweep() {
 	defer l.group.Done()
-	tick := time.NewTicker(l.period)
+	tick := pulse.NewTicker(l.period)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.Next()
 		case <-l.swept:
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fastpaca/shard/history"
+	"fastpaca/shard/pulse"
 	"fastpaca/wal"
 )
 
@@ -114,11 +115,12 @@ func (l *loop) cutLogs() {
 
 func (n *Node) ticks() {
 	defer n.ticker.Done()
-	t := time.NewTicker(tickInterval)
+	t := pulse.NewTicker(tickInterval)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
+			t.Next()
 			n.tick()
 		case <-n.stop:
 			return

@@ -1,6 +1,10 @@
 package peer
 
-import "time"
+import (
+	"time"
+
+	"fastpaca/shard/pulse"
+)
 
 const (
 	// sweepEvery is how exact the timeouts of calls are.
@@ -24,12 +28,13 @@ const (
 // housekeep is the one goroutine that looks at the clock: timeouts of calls, pings, connections that went silent.
 func (t *Transport) housekeep() {
 	defer t.group.Done()
-	tick := time.NewTicker(sweepEvery)
+	tick := pulse.NewTicker(sweepEvery)
 	defer tick.Stop()
 	var sessions []*session
 	for {
 		select {
 		case <-tick.C:
+			tick.Next()
 		case <-t.ctx.Done():
 			return
 		}

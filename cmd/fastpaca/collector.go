@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"fastpaca/shard/pulse"
 )
 
 // Nearly all that lives in the heap is message bytes without pointers. They cost a collection nothing to
@@ -88,7 +90,7 @@ func paceCollector(ctx context.Context) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				tick.Reset(paceEvery)
+				tick.Reset(pulse.Until(paceEvery))
 			case <-ctx.Done():
 				debug.SetGCPercent(100)
 				return

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unsafe"
 
+	"fastpaca/shard/pulse"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -44,11 +46,12 @@ func growIntoHugePages(ctx context.Context, dir string) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(hugeEvery)
+		tick := pulse.NewTicker(hugeEvery)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
+				tick.Next()
 				heap.follow(int(min(hugeStep, most)))
 			case <-ctx.Done():
 				return

@@ -22,7 +22,7 @@ var layer = map[string]int{
 	// The machine that the harness breaks, below a build with the tag faults.
 	"jepsen/faults": 5,
 
-	"wal": 0, "raft": 0, "ring": 0, "tokenize": 0, "shard/jsonscan": 0,
+	"wal": 0, "raft": 0, "ring": 0, "tokenize": 0, "shard/jsonscan": 0, "shard/pulse": 0,
 	"shard/history": 5, // history is files of shard, on walfs
 	"shard":         10, "cluster/peer": 15, "cluster/place": 15, "archive": 15, "cluster": 20, "httpd": 30, "cmd/fastpaca": 40,
 	"bench": 50, "jepsen": 60, "cmd/lint": 60, "deploy": 60,
