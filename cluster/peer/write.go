@@ -7,7 +7,8 @@ import (
 )
 
 // Two kinds of goroutines write to a connection: its writer, which waits until the connection takes everything, and those that
-// never wait (flush): loops at the end of a pass, on either lane, and the housekeeping. Who is busy owns the bytes that it took, and is alone in writing:
+// never wait (flush): loops at the end of a pass, and the housekeeping. Who is busy owns the bytes that it took, and is alone in
+// writing:
 //
 //	           take                              all written
 //	idle ------------------> busy: a loop ----------------------> idle
