@@ -307,7 +307,9 @@ func (g *Group) handleAppendResp(m *Message) error {
 		if p.state == stateProbe || p.state == stateSnapshot && p.match >= g.log.snapIndex {
 			p.replicate()
 		}
-		g.sendDue = true
+		if !g.cfg.LazyCommit || p.due || p.next <= g.log.last() { // else there is nothing that p could be sent
+			g.sendDue = true
+		}
 		g.maybeCommit()
 		g.maybeHandOver()
 	}
@@ -424,7 +426,7 @@ func (g *Group) maybeCommit() {
 		g.uncommitted -= g.log.entry(i).size()
 	}
 	g.log.commit = index
-	g.sendDue = true
+	g.sendDue = g.sendDue || !g.cfg.LazyCommit
 	g.confCommitted()
 }
 

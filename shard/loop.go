@@ -214,7 +214,7 @@ func (l *loop) persisted(b *batch) {
 				m.group.unsaved--
 			}
 			m.group.raft.Persisted(m.mark)
-			l.touch(m.group)
+			l.touchReady(m.group)
 		}
 	}
 	l.recycle(b)
@@ -259,6 +259,15 @@ func (l *loop) abandon() {
 	}
 }
 
+// touchReady is touch after a step of raft, which leaves a drive nothing to do where HasReady says so. Such steps are many: the second of
+// two followers acknowledges what is committed already, and so does the own log.
+func (l *loop) touchReady(g *group) {
+	if g.raft.HasReady() {
+		l.touch(g)
+	}
+}
+
+// touch sees to it that the next drive looks at g.
 func (l *loop) touch(g *group) {
 	if !g.dirty {
 		g.dirty = true

@@ -36,7 +36,7 @@ func (l *loop) step(m *raft.Message) {
 	case raft.MsgAppend, raft.MsgHeartbeat, raft.MsgSnapshot:
 		g.heardAt = l.now
 	}
-	l.touch(g)
+	l.touchReady(g)
 }
 
 // refused handles what raft says of a message that it did not take.
