@@ -40,9 +40,9 @@ type held struct {
 const (
 	// holdMax bounds how long nothing else of this process runs. A disk worth holding for takes 40 to 100 us, and as much again
 	// until a thread of the kernel that ends the sync gets hold of a busy processor.
-	holdMax = time.Millisecond
+	holdMax = 500 * time.Microsecond
 	// holdRest syncs are not held after one that took longer: a slow disk costs holdMax once in so many syncs.
-	holdRest = 8
+	holdRest = 16
 )
 
 var theHeld = held{limit: holdMax}
