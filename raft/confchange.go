@@ -263,7 +263,7 @@ func (g *Group) rebuildPeers() {
 		}
 		p := progress{id: id}
 		p.restart(g.log.last())
-		p.active = true
+		g.hear(&p)
 		if g.role == Leader && id != g.cfg.ID {
 			g.suspect(&p)
 		}

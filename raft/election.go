@@ -208,12 +208,12 @@ func (g *Group) becomeLeader() {
 	if self := g.peer(g.cfg.ID); self != nil {
 		self.become(stateReplicate)
 		self.match = g.log.stable
-		self.active = true
 	}
 	g.appendOwn(KindNoop, nil)
 }
 
 func (g *Group) tickLeader() {
+	g.ticks++
 	g.heartbeatElapsed++
 	g.electionElapsed++
 	if g.transferElapsed++; g.transferElapsed >= g.cfg.ElectionTicks {
@@ -244,16 +244,21 @@ func (g *Group) Beat() {
 	}
 }
 
-// quorumActive asks whether a quorum was heard from since the last time, and starts counting anew.
+// quorumActive asks whether a quorum was heard from since the last time.
 func (g *Group) quorumActive() bool {
-	ok := g.conf().quorumVote(func(id uint64) int8 {
-		if id == g.cfg.ID || g.peer(id).active {
+	return g.conf().quorumVote(func(id uint64) int8 {
+		if g.active(g.peer(id)) {
 			return 1
 		}
 		return -1
 	}) == voteWon
-	for i := range g.peers {
-		g.peers[i].active = g.peers[i].id == g.cfg.ID
-	}
-	return ok
+}
+
+// hear notes a sign of life of p.
+func (g *Group) hear(p *progress) { p.heard = g.ticks + 1 }
+
+// active: p was heard of within the last ElectionTicks, or is this node. The window moves with each tick: one that began anew with every
+// period would show everybody as gone at its beginning, until the next answers are there.
+func (g *Group) active(p *progress) bool {
+	return p.id == g.cfg.ID || p.heard != 0 && g.ticks+1-p.heard <= uint64(g.cfg.ElectionTicks)
 }

@@ -37,6 +37,7 @@ type Group struct {
 	late   uint64    // see Late
 
 	// election.go
+	ticks            uint64 // as leader, ever
 	electionElapsed  int
 	heartbeatElapsed int
 	electionTimeout  int

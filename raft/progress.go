@@ -31,11 +31,11 @@ type progress struct {
 	waiting  bool // stateProbe: an append is on its way
 	fetching bool // the shell is asked for entries that left memory
 	due      bool // something must be sent, even if it is an append without entries
-	active   bool // heard of since the last check-quorum
 	damaged  bool // it neither votes nor campaigns, or has not shown yet that it does (Group.suspect)
 	recheck  bool // the next sign of life may show that what is on its way was lost
 	vote     int8 // in the current election: 1 yes, -1 no, 0 nothing yet
 
+	heard           uint64 // Group.ticks when it was heard of last, plus 1; 0: not yet in this leadership
 	fetchLo         uint64 // fetching: first index asked for
 	tail, tailTerm  uint64 // the last entry sent, which may have left memory since; 0 none
 	pendingSnapshot uint64 // stateSnapshot: its index
@@ -57,7 +57,7 @@ type inflight struct {
 func (p *progress) restart(last uint64) {
 	p.become(stateProbe)
 	p.match, p.next = 0, last+1
-	p.due, p.active, p.damaged, p.recheck, p.vote = false, false, false, false, 0
+	p.due, p.heard, p.damaged, p.recheck, p.vote = false, 0, false, false, 0
 	p.sentCommit, p.round, p.proof = 0, 0, 0
 	p.tail, p.tailTerm = 0, 0
 }

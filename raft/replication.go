@@ -133,7 +133,7 @@ func (g *Group) appendSent(p *progress, m *Message, bytes int) {
 func (g *Group) fetch(rd *Ready, p *progress) {
 	l := &g.log
 	if p.next <= l.snapIndex {
-		if !p.active {
+		if !g.active(p) {
 			return
 		}
 		meta := &SnapshotMeta{Index: l.snapIndex, Term: l.snapTerm, Conf: g.ConfAt(l.snapIndex).Conf}
@@ -295,7 +295,7 @@ func (g *Group) handleAppendResp(m *Message) error {
 	if !m.Reject && m.Index > g.log.last() {
 		return fmt.Errorf("%w: group %d: %d acknowledges entry %d, the log ends at %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Index, g.log.last())
 	}
-	p.active = true
+	g.hear(p)
 	if m.Damaged {
 		g.suspect(p)
 	}
@@ -383,7 +383,7 @@ func (g *Group) handleHeartbeatResp(m *Message) error {
 	if m.Round > g.reads.sent {
 		return fmt.Errorf("%w: group %d: %d confirms read round %d, the newest is %d", ErrInvalidMessage, g.cfg.Group, m.From, m.Round, g.reads.sent)
 	}
-	p.active = true
+	g.hear(p)
 	switch {
 	case m.Damaged:
 		g.suspect(p)

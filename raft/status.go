@@ -66,7 +66,7 @@ type PeerStatus struct {
 	Match, Next   uint64
 	State         string // probe, replicate, snapshot
 	Learner       bool
-	Active        bool // heard of in the current election period
+	Active        bool // heard of within the last election period
 	Damaged       bool // neither votes nor campaigns before it has its log again, or may do so: not to be made a voter
 	Inflight      int  // appends on their way
 	InflightBytes int
@@ -81,7 +81,7 @@ func (g *Group) Peers(dst []PeerStatus) []PeerStatus {
 	for i := range g.peers {
 		p := &g.peers[i]
 		dst = append(dst, PeerStatus{
-			ID: p.id, Match: p.match, Next: p.next, State: p.state.String(), Learner: !g.conf().Voter(p.id), Active: p.active, Damaged: p.damaged,
+			ID: p.id, Match: p.match, Next: p.next, State: p.state.String(), Learner: !g.conf().Voter(p.id), Active: g.active(p), Damaged: p.damaged,
 			Inflight: p.inflight.len(), InflightBytes: p.bytes, Snapshot: p.pendingSnapshot,
 		})
 	}
