@@ -26,7 +26,7 @@ func (l *loop) catchUp(g *group) {
 	if !g.raft.Behind() || g.stopped {
 		return
 	}
-	g.hurry = (l.now+int64(g.id))%lateTicks == 0
+	g.hurry = g.hurry || (l.now+int64(g.id))%lateTicks == 0
 	if g.lateness() == 0 {
 		l.touch(g)
 	}

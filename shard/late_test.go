@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -140,5 +141,81 @@ func TestFollowersApplyLate(t *testing.T) {
 	}
 }
 
+// TestLateTicksTogether: a loop that catches up with several ticks in one pass skips nobody's turn.
+func TestLateTicksTogether(t *testing.T) {
+	s := newStepped(t, 12, 3)
+	for _, id := range s.ids {
+		s.start(id)
+	}
+	id := manualID(0)
+	group := Of([]byte(id))
+	s.run(func() bool {
+		return slices.ContainsFunc(s.ids, func(id uint64) bool { return s.nodes[id].groups[group].serves() })
+	})
+	var leader, follower *Node
+	for _, id := range s.ids {
+		if n := s.nodes[id]; n.groups[group].leads.Load() {
+			leader = n
+		} else {
+			follower = n
+		}
+	}
+	g := follower.groups[group]
+	tick := func(together int) {
+		for _, id := range s.ids {
+			for range together {
+				s.nodes[id].TickAll()
+			}
+		}
+		s.calm()
+	}
+	for together := 1; together <= ticksMax; together++ {
+		for align := range int64(lateTicks) {
+			for g.loop.now%lateTicks != align {
+				tick(1)
+			}
+			r := AcquireRequest()
+			r.Cmd = EncodePut(r.Cmd, &Put{ID: []byte(id)})
+			r.Done = func(r *Request) { require.Equal(t, CodeOK, r.Result.Code) }
+			leader.Submit(group, r)
+			s.calm()
+			require.True(t, g.raft.Behind())
+			for ticks := 0; ticks < lateTicks; ticks += together {
+				tick(together)
+			}
+			require.False(t, g.raft.Behind(), "%d ticks together, from %d on", together, align)
+		}
+	}
+	for _, id := range s.ids {
+		require.NoError(t, s.nodes[id].Close())
+	}
+}
+
 // serves: it leads and knows what is committed.
 func (g *group) serves() bool { return g.leads.Load() && g.appliedTerm == g.raft.Term() }
+
+// TestLateKnowsOfASnapshot: where the log has come as far as a snapshot, which shows that it is committed up to there, the shard is applied up
+// to there when the snapshot has been taken, and nobody sends it again.
+func TestLateKnowsOfASnapshot(t *testing.T) {
+	l := newLagging(t, 1, nil)
+	n := l.nodes[3]
+	n.StepLoops()
+	g := n.groups[l.group]
+	st := g.raft.Status()
+	app := raft.Message{
+		Type: raft.MsgAppend, Group: l.group, From: l.m.From, To: 3, Term: l.m.Term, Index: st.Last, LogTerm: st.LastTerm, Commit: st.Commit,
+	}
+	for i := st.Last + 1; i <= l.m.Snapshot.Index; i++ {
+		app.Entries = append(app.Entries, raft.Entry{Index: i, Term: l.m.Snapshot.Term, Kind: raft.KindNoop})
+	}
+	require.LessOrEqual(t, len(app.Entries), lateEntries)
+	n.Deliver(l.m.From, []raft.Message{app})
+	for n.StepLoops() || n.StepWAL() {
+		continue
+	}
+	require.Equal(t, l.m.Snapshot.Index, g.raft.Status().Last)
+	require.Less(t, g.raft.Commit(), l.m.Snapshot.Index)
+	require.NoError(t, n.ReceiveSnapshot(l.m, bytes.NewReader(l.file)))
+	require.GreaterOrEqual(t, n.Applied(l.group), l.m.Snapshot.Index)
+	require.Zero(t, n.stats.receiveErrors.Load())
+}

@@ -126,6 +126,8 @@ func (g *group) receive(m *raft.Message, r io.Reader) error {
 	err = g.loop.call(func() {
 		g.incoming = in
 		g.loop.step(m)
+		g.hurry = true // where raft only learns that its log is committed up to there, appliedNow is to show it
+		g.loop.touch(g)
 		g.loop.drive() // calls install
 		g.incoming = nil
 	})
