@@ -28,7 +28,9 @@ func NewTicker(d time.Duration) *Ticker {
 // Next sets the time of the next tick.
 func (t *Ticker) Next() {
 	now := time.Since(began)
-	t.due = max(t.due+t.every, now/t.every*t.every)
+	if t.due += t.every; t.due <= now {
+		t.due = (now/t.every + 1) * t.every // what was missed is not made up for
+	}
 	t.Reset(t.due - now)
 }
 
