@@ -280,6 +280,12 @@ func (s *sim) action() error {
 			n.persist(1 + s.rng.IntN(len(n.queue)))
 		}
 	case happens(w.tick):
+		if s.rng.IntN(4) == 0 {
+			n.g.Beat()
+		}
+		if s.rng.IntN(8) == 0 {
+			n.g.Late(s.rng.IntN(4))
+		}
 		n.g.Tick()
 		if s.rng.IntN(10) == 0 {
 			n.g.Release(n.g.log.applied - min(n.g.log.applied, uint64(s.rng.IntN(5))))
@@ -339,6 +345,12 @@ func (s *sim) transfer(n *node) error {
 
 func (s *sim) ready(n *node) error {
 	if !n.g.HasReady() {
+		// Who relies on that looks at the group no more until its next step.
+		var rd Ready
+		n.g.Ready(&rd)
+		if rd.MustSync || rd.Snapshot != nil || rd.RoleChanged || len(rd.Committed)+len(rd.Messages)+len(rd.Need)+len(rd.Reads) > 0 {
+			return fmt.Errorf("node %d had something to do, and HasReady said that it had not:\n%s", n.cfg.ID, fmtReady(&rd))
+		}
 		return nil
 	}
 	out := n.ready()
@@ -652,6 +664,9 @@ func (s *sim) heal() error {
 				return err
 			}
 		}
+	}
+	for _, n := range s.nodes {
+		n.g.Late(0)
 	}
 	proposed := uint64(0)
 	for round := range 400 {
