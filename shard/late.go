@@ -1,8 +1,8 @@
 package shard
 
 // A replica that follows applies late, some entries of a group at once: of an entry by itself, most of the work is to fetch
-// what it touches into the processor's caches, its group, its machine, often its context (of three busy nodes' processor time 3 to 6% was
-// that, PERF.md "Three nodes"). Nobody waits for it: an append is answered by the leader, and what is committed is in the log.
+// what it touches into the processor's caches, its group, its machine, often its context (a tenth of the processor time of three busy
+// nodes, PERF.md "Three nodes"). Nobody waits for it: an append is answered by the leader, and what is committed is in the log.
 // Where somebody does, a stream or a read on this node, the group applies at once.
 const (
 	// lateEntries is how many committed entries may wait, as many as a new leader has to apply before it serves: some 50 us.

@@ -27,19 +27,15 @@ func (s *stepped) calm() {
 	}
 }
 
-// TestFollowersApplyLate: but at once for a stream or a reader on their node, and where much waits, and in any case after lateTicks.
-func TestFollowersApplyLate(t *testing.T) {
-	s := newStepped(t, 11, 3)
+// steppedLed starts three nodes and waits until one of them leads the group and knows what is committed.
+func steppedLed(t *testing.T, seed uint64, group uint32) (s *stepped, leader *Node, followers []*Node) {
+	s = newStepped(t, seed, 3)
 	for _, id := range s.ids {
 		s.start(id)
 	}
-	id := manualID(0)
-	group := Of([]byte(id))
 	s.run(func() bool {
 		return slices.ContainsFunc(s.ids, func(id uint64) bool { return s.nodes[id].groups[group].serves() })
 	})
-	var leader *Node
-	var followers []*Node
 	for _, id := range s.ids {
 		if n := s.nodes[id]; n.groups[group].leads.Load() {
 			leader = n
@@ -48,6 +44,14 @@ func TestFollowersApplyLate(t *testing.T) {
 		}
 	}
 	require.Len(t, followers, 2)
+	return s, leader, followers
+}
+
+// TestFollowersApplyLate: but at once for a stream or a reader on their node, and where much waits, and in any case after lateTicks.
+func TestFollowersApplyLate(t *testing.T) {
+	id := manualID(0)
+	group := Of([]byte(id))
+	s, leader, followers := steppedLed(t, 11, group)
 	// With nothing else under way, the followers are told of every commit.
 	write := func(cmd []byte) {
 		t.Helper()
@@ -143,24 +147,10 @@ func TestFollowersApplyLate(t *testing.T) {
 
 // TestLateTicksTogether: a loop that catches up with several ticks in one pass skips nobody's turn.
 func TestLateTicksTogether(t *testing.T) {
-	s := newStepped(t, 12, 3)
-	for _, id := range s.ids {
-		s.start(id)
-	}
 	id := manualID(0)
 	group := Of([]byte(id))
-	s.run(func() bool {
-		return slices.ContainsFunc(s.ids, func(id uint64) bool { return s.nodes[id].groups[group].serves() })
-	})
-	var leader, follower *Node
-	for _, id := range s.ids {
-		if n := s.nodes[id]; n.groups[group].leads.Load() {
-			leader = n
-		} else {
-			follower = n
-		}
-	}
-	g := follower.groups[group]
+	s, leader, followers := steppedLed(t, 12, group)
+	g := followers[0].groups[group]
 	tick := func(together int) {
 		for _, id := range s.ids {
 			for range together {
