@@ -241,6 +241,46 @@ func TestBeat(t *testing.T) {
 	}
 }
 
+// TestActive: a member is active for ElectionTicks after its last word, whenever check-quorum asks; an answer that comes a tick late is no gap.
+func TestActive(t *testing.T) {
+	g := withLog(t, 3, 0)
+	lead(t, g)
+	settle(t, g)
+	active := func(id uint64) bool {
+		for _, p := range g.Peers(nil) {
+			if p.ID == id {
+				return p.Active
+			}
+		}
+		return false
+	}
+	hear := func(from uint64) { step(t, g, Message{Type: MsgHeartbeatResp, From: from, Term: g.term}) }
+	for range 3 * g.cfg.ElectionTicks {
+		hear(2)
+		g.Tick()
+		settle(t, g)
+		require.True(t, active(1))
+		require.True(t, active(2))
+		require.False(t, active(3), "never heard of")
+	}
+	hear(3)
+	for range g.cfg.ElectionTicks {
+		hear(2)
+		g.Tick()
+		settle(t, g)
+		require.True(t, active(3))
+	}
+	hear(2)
+	g.Tick()
+	settle(t, g)
+	require.False(t, active(3))
+	for range 2*g.cfg.ElectionTicks + 1 {
+		g.Tick()
+		settle(t, g)
+	}
+	require.False(t, g.IsLeader(), "nobody was heard of since check-quorum asked last")
+}
+
 // TestHeartbeatsCarryAwaitedRounds: the round of a read, and that of a member that has to show that it is whole, go with every
 // heartbeat until they are confirmed, and not after.
 func TestHeartbeatsCarryAwaitedRounds(t *testing.T) {
