@@ -119,7 +119,7 @@ func (g *group) beginAnew() {
 	g.setMachine(NewMachine(g.id))
 	n.parks.remove(old.replaced(n.hub))
 	g.applied, g.appliedTerm, g.oldApplied, g.campaignAt = 0, 0, 0, 0
-	g.logBytes, g.lateFrom = 0, 0
+	g.logBytes, g.lateBytes = 0, 0
 	g.snap = snapState{busy: true} // until the files are gone
 	g.publishRole()
 }

@@ -36,7 +36,7 @@ type group struct {
 
 	applied, appliedTerm uint64
 	logBytes             int64 // log written since the last snapshot began
-	lateFrom             int64 // logBytes when entries were applied last
+	lateBytes            int64 // log written since entries were applied last
 	snap                 snapState
 	spilling             bool   // queued for the spiller, or being spilled
 	parking              bool   // queued for the parker, or being parked

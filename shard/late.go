@@ -7,15 +7,15 @@ package shard
 const (
 	// lateEntries is how many committed entries may wait, as many as a new leader has to apply before it serves: some 50 us.
 	lateEntries = 64
-	// lateBytes is how much log may come meanwhile: it stays in memory until it is applied.
-	lateBytes = 64 << 10
+	// lateBytesMax is how much log may come meanwhile: it stays in memory until it is applied.
+	lateBytesMax = 64 << 10
 	// lateTicks is how long they may wait, so that a quiet replica is up to date and its log can be cut.
 	lateTicks = 4
 )
 
 // lateness is how many committed entries of g may wait to be applied. Those of a leader never do.
 func (g *group) lateness() int {
-	if g.machine == nil || g.hurry || len(g.waits) > 0 || g.pending.size > 0 || g.logBytes-g.lateFrom > lateBytes || g.machine.watched.Load() > 0 {
+	if g.machine == nil || g.hurry || len(g.waits) > 0 || g.pending.size > 0 || g.lateBytes > lateBytesMax || g.machine.watched.Load() > 0 {
 		return 0
 	}
 	return lateEntries

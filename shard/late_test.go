@@ -98,7 +98,7 @@ func TestFollowersApplyLate(t *testing.T) {
 		require.Zero(t, lag(n), "more than may wait")
 	}
 
-	large := encodeText(nil, id, strings.Repeat("large ", lateBytes/6))
+	large := encodeText(nil, id, strings.Repeat("large ", lateBytesMax/6))
 	write(slices.Clone(large))
 	write(slices.Clone(large))
 	for _, n := range followers {

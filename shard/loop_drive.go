@@ -167,7 +167,9 @@ func (l *loop) persist(g *group, rd *raft.Ready) {
 	for i := range rd.Entries {
 		e := &rd.Entries[i]
 		b.wal.Entry(g.id, rd.HardState.Commit, wal.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Kind), Data: e.Data})
-		g.logBytes += int64(len(e.Data)) + entryOverhead
+		bytes := int64(len(e.Data)) + entryOverhead
+		g.logBytes += bytes
+		g.lateBytes += bytes
 	}
 	b.marks = append(b.marks, batchMark{group: g, mark: rd.Mark, state: rd.StateChanged})
 }
@@ -210,7 +212,7 @@ func (l *loop) apply(g *group, entries []raft.Entry) {
 		}
 	}
 	g.raft.Applied(g.applied)
-	g.lateFrom = g.logBytes
+	g.lateBytes = 0
 	if g.raft.IsLeader() && !g.raft.SoleVoter() {
 		l.share = append(l.share, g)
 	}

@@ -265,7 +265,7 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 		l.node.parks.remove(old.replaced(l.node.hub))
 	}
 	g.applied, g.appliedTerm, g.oldApplied = s.Index, s.Term, s.Index
-	g.logBytes, g.lateFrom = 0, 0
+	g.logBytes, g.lateBytes = 0, 0
 	g.snap.index, g.snap.term, g.snap.state, g.snap.wanted = s.Index, s.Term, g.bytes(), false
 	// Nothing of what was proposed here is in the log any more, and whether it is in the snapshot nobody can tell.
 	g.pending.abandon(l.late, l.release)

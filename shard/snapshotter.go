@@ -240,7 +240,6 @@ func (s *snapshotter) cut(j *snapJob) {
 		b.marks = append(b.marks, batchMark{group: g, then: func() {
 			g.raft.Compact(g.snap.index, g.snap.term)
 			g.logBytes -= g.snap.mark
-			g.lateFrom -= g.snap.mark
 			g.snap.state = g.snap.next
 			g.snap.covered = g.snap.index
 			g.snap.busy = false
