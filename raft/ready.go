@@ -65,8 +65,7 @@ func (g *Group) Behind() bool { return g.log.handed < g.log.commit }
 
 // handsOut: the next Ready has Committed entries.
 func (g *Group) handsOut() bool {
-	l := &g.log
-	return l.handed < l.commit && (g.role == Leader || l.commit-l.handed > g.late)
+	return g.Behind() && (g.role == Leader || g.log.commit-g.log.handed > g.late)
 }
 
 // Ready fills rd with everything there is to do and considers it handed over.

@@ -259,8 +259,8 @@ func (l *loop) abandon() {
 	}
 }
 
-// touchReady is touch after a step of raft, which leaves a drive nothing to do where HasReady says so. Such steps are many: the second of
-// two followers acknowledges what is committed already, and so does the own log.
+// touchReady is touch after a step or a tick of raft, which leaves a drive nothing to do where HasReady says so. Such steps are many: the
+// second of two followers acknowledges what is committed already, and so does the own log.
 func (l *loop) touchReady(g *group) {
 	if g.raft.HasReady() {
 		l.touch(g)

@@ -27,9 +27,7 @@ func (l *loop) tick() {
 			g.raft.Release(g.oldApplied)
 			g.oldApplied = g.applied
 		}
-		if g.raft.HasReady() {
-			l.touch(g)
-		}
+		l.touchReady(g)
 		l.catchUp(g)
 		g.maybeSnapshot()
 		g.maybeSpill()
