@@ -22,17 +22,9 @@ func TestLeadersBeatInStep(t *testing.T) {
 			s.nodes[id].TickAll()
 		}
 		of = map[uint64]int{}
-		for busy := true; busy; {
-			busy = len(s.wire) > 0
-			for _, m := range s.wire {
-				if m.Type == raft.MsgHeartbeat {
-					of[m.From]++
-				}
-				s.nodes[m.To].Deliver(m.From, []raft.Message{m})
-			}
-			s.wire = s.wire[:0]
-			for _, id := range s.ids {
-				busy = s.nodes[id].StepLoops() || s.nodes[id].StepWAL() || busy
+		for _, m := range s.calm() {
+			if m.Type == raft.MsgHeartbeat {
+				of[m.From]++
 			}
 		}
 		return of

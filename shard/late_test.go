@@ -11,11 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// calm delivers everything that is under way, until nobody has anything to do. No time passes.
-func (s *stepped) calm() {
+// calm delivers everything that is under way, until nobody has anything to do, and returns it. No time passes.
+func (s *stepped) calm() (delivered []raft.Message) {
 	for worked := true; worked; {
 		wire := s.wire
 		s.wire, worked = nil, len(s.wire) > 0
+		delivered = append(delivered, wire...)
 		for _, m := range wire {
 			s.nodes[m.To].Deliver(m.From, []raft.Message{m})
 		}
@@ -25,6 +26,7 @@ func (s *stepped) calm() {
 			}
 		}
 	}
+	return delivered
 }
 
 // steppedLed starts three nodes and waits until one of them leads the group and knows what is committed.
