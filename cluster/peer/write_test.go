@@ -104,12 +104,8 @@ func TestDirectWrites(t *testing.T) {
 // TestControlLaneWritesByItself: whoever sends heartbeats, votes or pings writes them, and wakes nobody; without direct writes, as
 // past TLS, the writer is woken.
 func TestControlLaneWritesByItself(t *testing.T) {
-	client, server := tcpPair(t)
-	defer server.Close()
-	tr := New(Config{Self: Hello{Incarnation: "x"}})
-	defer tr.Close()
-	p := newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"})
-	s := newSession(p, laneControl, client, true) // its writer does not run
+	s, server := loneSession(t, laneControl)
+	p, tr := s.p, s.t
 	beat := []raft.Message{{Type: raft.MsgHeartbeat, To: 2, Group: 1, Term: 1}, {Type: raft.MsgVote, To: 2, Group: 2, Term: 1}}
 	require.Equal(t, 2, p.send(beat, laneControl, s))
 	s.ping()
@@ -123,7 +119,7 @@ func TestControlLaneWritesByItself(t *testing.T) {
 		require.Equal(t, want, kind)
 	}
 
-	s = newSession(p, laneControl, opaque{client}, true)
+	s = newSession(p, laneControl, opaque{s.conn}, true)
 	require.Equal(t, 2, p.send(beat, laneControl, s))
 	require.Len(t, s.wake, 1)
 	require.Positive(t, s.queued())
@@ -132,12 +128,8 @@ func TestControlLaneWritesByItself(t *testing.T) {
 // TestAnswersToHeartbeatsWait: for the next thing that leaves on their connection, and not longer than answerSweeps sweeps. What
 // somebody waits for leaves at once, with them.
 func TestAnswersToHeartbeatsWait(t *testing.T) {
-	client, server := tcpPair(t)
-	defer server.Close()
-	tr := New(Config{Self: Hello{Incarnation: "x"}})
-	defer tr.Close()
-	p := newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"})
-	s := newSession(p, laneControl, client, true) // its writer does not run
+	s, _ := loneSession(t, laneControl)
+	p, tr := s.p, s.t
 	answer := raft.Message{Type: raft.MsgHeartbeatResp, To: 2, Group: 1, Term: 1}
 	writes := func() int { return int(tr.counters.lanes[laneControl].writes.Load()) }
 	send := func(msgs ...raft.Message) {
@@ -199,12 +191,8 @@ func TestAnswersToHeartbeatsArrive(t *testing.T) {
 // TestSlowPeerDoesNotHoldALoop: a peer that reads nothing. Send returns, whatever is queued; what finds no room is dropped and
 // counted, and when the connection is lost, calls in its buffer are known not to have been sent.
 func TestSlowPeerDoesNotHoldALoop(t *testing.T) {
-	client, server := tcpPair(t)
-	defer server.Close()
-	tr := New(Config{Self: Hello{Incarnation: "x"}})
-	defer tr.Close()
-	p := newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"})
-	s := newSession(p, laneData, client, true)
+	s, _ := loneSession(t, laneData)
+	p, tr := s.p, s.t
 	ended := make(chan error, 1)
 	go func() { ended <- s.run() }()
 	p.data.session.Store(s)
@@ -225,12 +213,8 @@ func TestSlowPeerDoesNotHoldALoop(t *testing.T) {
 
 // TestLeftAnswersLeaveWithFlush: and not before, save for the housekeeping's look every 50 ms.
 func TestLeftAnswersLeaveWithFlush(t *testing.T) {
-	client, server := tcpPair(t)
-	defer server.Close()
-	tr := New(Config{Self: Hello{Incarnation: "x"}})
-	defer tr.Close()
-	p := newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"})
-	s := newSession(p, laneData, client, true)
+	s, server := loneSession(t, laneData)
+	p, tr := s.p, s.t
 	p.data.session.Store(s)
 	Caller{s, 1}.Leave([]byte("one"))
 	Caller{s, 2}.Leave([]byte("two"))
@@ -278,6 +262,18 @@ func TestNoDirectWritesPastTLS(t *testing.T) {
 
 // opaque stands for a connection that changes what is written to it.
 type opaque struct{ net.Conn }
+
+// loneSession is the session of one end of a connection, without its goroutines, and the other end.
+func loneSession(t *testing.T, l lane) (s *session, server net.Conn) {
+	client, server := tcpPair(t)
+	tr := New(Config{Self: Hello{Incarnation: "x"}})
+	t.Cleanup(func() {
+		tr.Close()
+		_ = server.Close()
+		_ = client.Close() // it may be closed already
+	})
+	return newSession(newPeer(tr, Peer{ID: 2, Addr: "127.0.0.1:1"}), l, client, true), server
+}
 
 // tcpPair is both ends of a connection.
 func tcpPair(t *testing.T) (client, server net.Conn) {
