@@ -147,6 +147,28 @@ func TestFollowersApplyLate(t *testing.T) {
 	}
 }
 
+// TestFirstEntriesAreNotLate: a replica without any is taken for an empty one (Replica), and streams would pass it by.
+func TestFirstEntriesAreNotLate(t *testing.T) {
+	group := Of([]byte(manualID(0)))
+	s, _, followers := steppedLed(t, 14, group)
+	for range 10 * lateTicks {
+		for _, id := range s.ids {
+			s.nodes[id].TickAll()
+		}
+		s.calm()
+		for _, n := range followers {
+			g := n.groups[group]
+			require.Equal(t, g.raft.Commit() > 0, n.Applied(group) > 0)
+		}
+	}
+	for _, n := range followers {
+		require.NotZero(t, n.Applied(group))
+	}
+	for _, id := range s.ids {
+		require.NoError(t, s.nodes[id].Close())
+	}
+}
+
 // TestLateTicksTogether: a loop that catches up with several ticks in one pass skips nobody's turn.
 func TestLateTicksTogether(t *testing.T) {
 	id := manualID(0)
