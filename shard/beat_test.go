@@ -18,11 +18,8 @@ func TestLeadersBeatInStep(t *testing.T) {
 	}
 	s.settle()
 	beats := func() (of map[uint64]int) { // a tick in which everything arrives
-		for _, id := range s.ids {
-			s.nodes[id].TickAll()
-		}
 		of = map[uint64]int{}
-		for _, m := range s.calm() {
+		for _, m := range s.tick(1) {
 			if m.Type == raft.MsgHeartbeat {
 				of[m.From]++
 			}
@@ -46,7 +43,5 @@ func TestLeadersBeatInStep(t *testing.T) {
 		}
 		last = now
 	}
-	for _, id := range s.ids {
-		require.NoError(t, s.nodes[id].Close())
-	}
+	s.close()
 }

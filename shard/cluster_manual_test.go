@@ -314,9 +314,7 @@ func (s *stepped) crashes(rounds int) uint32 {
 			}
 		}
 	}
-	for _, id := range s.ids {
-		require.NoError(s.t, s.nodes[id].Close())
-	}
+	s.close()
 	return s.trace
 }
 

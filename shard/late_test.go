@@ -29,6 +29,24 @@ func (s *stepped) calm() (delivered []raft.Message) {
 	return delivered
 }
 
+// tick lets every node's clock go so many ticks at once, and returns what was delivered because of that.
+func (s *stepped) tick(together int) (delivered []raft.Message) {
+	for _, id := range s.ids {
+		for range together {
+			s.nodes[id].TickAll()
+		}
+	}
+	return s.calm()
+}
+
+// close closes every node.
+func (s *stepped) close() {
+	s.t.Helper()
+	for _, id := range s.ids {
+		require.NoError(s.t, s.nodes[id].Close())
+	}
+}
+
 // steppedLed starts three nodes and waits until one of them leads the group and knows what is committed.
 func steppedLed(t *testing.T, seed uint64, group uint32) (s *stepped, leader *Node, followers []*Node) {
 	s = newStepped(t, seed, 3)
@@ -70,10 +88,7 @@ func TestFollowersApplyLate(t *testing.T) {
 	}
 	tick := func(times int) {
 		for range times {
-			for _, id := range s.ids {
-				s.nodes[id].TickAll()
-			}
-			s.calm()
+			s.tick(1)
 		}
 	}
 	lag := func(n *Node) int {
@@ -142,9 +157,7 @@ func TestFollowersApplyLate(t *testing.T) {
 	for _, n := range followers {
 		require.Zero(t, lag(n), "late, and no later")
 	}
-	for _, id := range s.ids {
-		require.NoError(t, s.nodes[id].Close())
-	}
+	s.close()
 }
 
 // TestFirstEntriesAreNotLate: a replica without any is taken for an empty one (Replica), and streams would pass it by.
@@ -152,10 +165,7 @@ func TestFirstEntriesAreNotLate(t *testing.T) {
 	group := Of([]byte(manualID(0)))
 	s, _, followers := steppedLed(t, 14, group)
 	for range 10 * lateTicks {
-		for _, id := range s.ids {
-			s.nodes[id].TickAll()
-		}
-		s.calm()
+		s.tick(1)
 		for _, n := range followers {
 			g := n.groups[group]
 			require.Equal(t, g.raft.Commit() > 0, n.Applied(group) > 0)
@@ -164,9 +174,7 @@ func TestFirstEntriesAreNotLate(t *testing.T) {
 	for _, n := range followers {
 		require.NotZero(t, n.Applied(group))
 	}
-	for _, id := range s.ids {
-		require.NoError(t, s.nodes[id].Close())
-	}
+	s.close()
 }
 
 // TestLateTicksTogether: a loop that catches up with several ticks in one pass skips nobody's turn.
@@ -175,18 +183,10 @@ func TestLateTicksTogether(t *testing.T) {
 	group := Of([]byte(id))
 	s, leader, followers := steppedLed(t, 12, group)
 	g := followers[0].groups[group]
-	tick := func(together int) {
-		for _, id := range s.ids {
-			for range together {
-				s.nodes[id].TickAll()
-			}
-		}
-		s.calm()
-	}
 	for together := 1; together <= ticksMax; together++ {
 		for align := range int64(lateTicks) {
 			for g.loop.now%lateTicks != align {
-				tick(1)
+				s.tick(1)
 			}
 			r := AcquireRequest()
 			r.Cmd = EncodePut(r.Cmd, &Put{ID: []byte(id)})
@@ -195,14 +195,12 @@ func TestLateTicksTogether(t *testing.T) {
 			s.calm()
 			require.True(t, g.raft.Behind())
 			for ticks := 0; ticks < lateTicks; ticks += together {
-				tick(together)
+				s.tick(together)
 			}
 			require.False(t, g.raft.Behind(), "%d ticks together, from %d on", together, align)
 		}
 	}
-	for _, id := range s.ids {
-		require.NoError(t, s.nodes[id].Close())
-	}
+	s.close()
 }
 
 // serves: it leads and knows what is committed.
