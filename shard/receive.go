@@ -133,7 +133,6 @@ func (g *group) receive(m *raft.Message, r io.Reader) error {
 	})
 	switch {
 	case in.installed:
-		n.stats.snapshotsReceived.Add(1)
 		n.opt.Logf("snapshot_installed", "group", g.id, "index", in.info.Index, "bytes", in.size, "from", m.From)
 		return nil
 	case err == nil && g.appliedNow.Load() < m.Snapshot.Index:
@@ -255,6 +254,7 @@ func (l *loop) install(g *group, rd *raft.Ready) {
 			groupName(g.id), s.Index))
 	}
 	in.installed, g.receiving = true, false
+	l.node.stats.snapshotsReceived.Add(1) // before anybody can see the new state: who waits for that finds it counted
 	if g.place != nil {
 		if err := g.place.Load(in.placement); err != nil {
 			panic(fmt.Sprintf("shard: the placement group's snapshot was checked and does not load: %v: this is a bug, please report it", err))
