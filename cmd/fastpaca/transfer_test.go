@@ -107,7 +107,7 @@ func TestRoundTrip(t *testing.T) {
 			require.NoError(t, os.WriteFile(name, file[:cut], 0o600))
 			x := &exporter{api: old.faulty(uint64(i), 0.02, -1, nil), bar: quiet()}
 			require.NoError(t, x.file(context.Background(), name), "cut at %d", cut)
-			require.True(t, bytes.Equal(file, readFile(t, name)), "cut at %d", cut)
+			require.True(t, bytes.Equal(withoutCursors(file), withoutCursors(readFile(t, name))), "cut at %d", cut)
 			require.EqualValues(t, 127, x.bar.contexts.Load())
 		}
 	})
@@ -129,7 +129,7 @@ func TestRoundTrip(t *testing.T) {
 				break
 			}
 		}
-		require.True(t, bytes.Equal(file, readFile(t, name)))
+		require.True(t, bytes.Equal(withoutCursors(file), withoutCursors(readFile(t, name))))
 	})
 
 	t.Run("an import of an export that was killed", func(t *testing.T) {
@@ -149,6 +149,16 @@ func pick(rng *rand.Rand, from []int, n int) (out []int) {
 		out = append(out, from[rng.IntN(len(from))])
 	}
 	return out
+}
+
+// withoutCursors is an export without the places where it can be taken up: a page of contexts that took long to list ends earlier.
+func withoutCursors(file []byte) (lines []byte) {
+	for line := range bytes.Lines(file) {
+		if !bytes.HasPrefix(line, []byte(`{"type":"cursor"`)) {
+			lines = append(lines, line...)
+		}
+	}
+	return lines
 }
 
 // messageLines are the lines of messages in an export, by context: what must be the same in every store. The order of the
