@@ -64,6 +64,33 @@ func TestRelayRefusals(t *testing.T) {
 	require.Equal(t, shard.CodeUnavailable, code)
 }
 
+// TestRelayFeedEndsBehindEvents: the connection ends before the stream has woken up for the last events, so that one wake stands
+// for both. The stream hears of the end once it has taken them, and not from its next ping.
+func TestRelayFeedEndsBehindEvents(t *testing.T) {
+	near, far := net.Pipe()
+	go func() {
+		far.SetDeadline(time.Now().Add(testWait))
+		far.Write(appendRelayFrame(nil, 0, relayHello, byte(shard.CodeOK), 7))
+		far.Write(append(appendRelayFrame(nil, 28, relayEvent, 1, 8), `{"type":"reset","version":8}`...))
+		far.Close()
+	}()
+	feed, _, code := newRelayFeed(near, &sync.Pool{New: func() any { return new([]byte) }})
+	require.Equal(t, shard.CodeOK, code)
+	wake := make(chan struct{}, 1)
+	feed.start(wake)
+	defer feed.close()
+	<-feed.done
+	<-wake
+	require.True(t, feed.look())
+	_, e, ok := feed.next(nil)
+	require.True(t, ok)
+	require.Equal(t, uint64(8), e.version)
+	_, _, ok = feed.next(nil)
+	require.False(t, ok)
+	require.NotEmpty(t, wake)
+	require.False(t, feed.look())
+}
+
 // FuzzRelayFeed: whatever comes over the connection, whole frames are given in order, and then the feed is lost.
 func FuzzRelayFeed(f *testing.F) {
 	hello := appendRelayFrame(nil, 0, relayHello, 0, 7)

@@ -32,6 +32,7 @@ type relayFeed struct {
 	conn net.Conn
 	r    *bufio.Reader
 	bufs *sync.Pool // of *[]byte
+	wake chan struct{}
 
 	chunks  chan *[]byte
 	quit    chan struct{}
@@ -57,20 +58,22 @@ func newRelayFeed(conn net.Conn, bufs *sync.Pool) (f *relayFeed, version uint64,
 }
 
 func (f *relayFeed) start(wake chan struct{}) {
-	f.done = make(chan struct{})
-	go f.read(wake)
+	f.wake, f.done = wake, make(chan struct{})
+	go f.read()
+}
+
+// signal wakes the stream, or leaves it awake.
+func (f *relayFeed) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
 }
 
 // read hands over what comes in until the connection ends or close is called.
-func (f *relayFeed) read(wake chan struct{}) {
+func (f *relayFeed) read() {
 	defer close(f.done)
-	signal := func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	}
-	defer signal() // after close(f.chunks): whoever wakes sees the end
+	defer f.signal() // after close(f.chunks): whoever wakes sees the end
 	defer close(f.chunks)
 	for {
 		chunk := f.bufs.Get().(*[]byte)
@@ -78,7 +81,7 @@ func (f *relayFeed) read(wake chan struct{}) {
 		if len(*chunk) > 0 {
 			select {
 			case f.chunks <- chunk:
-				signal()
+				f.signal()
 			case <-f.quit:
 				return
 			}
@@ -138,6 +141,9 @@ func (f *relayFeed) look() bool {
 	select {
 	case chunk, ok := <-f.chunks:
 		if !ok {
+			// One wake may have stood for the last chunk and for the end, and next, which does not tell them apart, may be who
+			// asks: the stream must not sleep before it has looked again.
+			f.signal()
 			return false
 		}
 		f.current, f.left = chunk, *chunk
