@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // recordHandshake is the first byte of every TLS connection (RFC 8446, section 5.1), and of no HTTP request.
@@ -38,8 +39,8 @@ type sniffed struct {
 	net.Conn
 	cfg *tls.Config
 
-	mu sync.Mutex
-	c  net.Conn // what reads and writes go to; nil: not known yet
+	mu sync.Mutex               // held while the first byte is waited for
+	c  atomic.Pointer[net.Conn] // what reads and writes go to, set once; nil: not known yet
 }
 
 // unread is a connection whose first byte was read already.
@@ -59,10 +60,13 @@ func (u *unread) Read(b []byte) (int, error) {
 
 // decide waits for the first byte if it has not come yet.
 func (s *sniffed) decide() (net.Conn, error) {
+	if c := s.c.Load(); c != nil {
+		return *c, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.c != nil {
-		return s.c, nil
+	if c := s.c.Load(); c != nil {
+		return *c, nil
 	}
 	var first [1]byte
 	for {
@@ -74,23 +78,21 @@ func (s *sniffed) decide() (net.Conn, error) {
 			return nil, err // as a deadline: the next Read tries again
 		}
 	}
-	s.c = &unread{Conn: s.Conn, first: first[:]}
+	var c net.Conn = &unread{Conn: s.Conn, first: first[:]}
 	if first[0] == recordHandshake {
-		s.c = tls.Server(s.c, s.cfg)
+		c = tls.Server(c, s.cfg)
 	}
-	return s.c, nil
+	s.c.Store(&c)
+	return c, nil
 }
 
-// decided returns what the connection is, as far as is known: plain until the first byte has come.
+// decided returns what the connection is, as far as is known: plain until the first byte has come. It asks nobody's leave: once
+// a connection is known to speak TLS, not a byte is written to it in the plain, whatever else goes on at it.
 func (s *sniffed) decided() net.Conn {
-	if !s.mu.TryLock() {
-		return s.Conn // somebody waits for the first byte
+	if c := s.c.Load(); c != nil {
+		return *c
 	}
-	defer s.mu.Unlock()
-	if s.c == nil {
-		return s.Conn
-	}
-	return s.c
+	return s.Conn
 }
 
 // Read reads, after having found out what the connection is.
@@ -102,11 +104,12 @@ func (s *sniffed) Read(b []byte) (int, error) {
 	return c.Read(b)
 }
 
-// WritesTo says where writes go; nil: not known yet. Not while somebody waits for the first byte.
+// WritesTo says where writes go; nil: not known yet.
 func (s *sniffed) WritesTo() net.Conn {
-	s.mu.Lock() // decided, where somebody closes at this moment, would say that it is plain: what TLS is for would be written as it is
-	defer s.mu.Unlock()
-	return s.c
+	if c := s.c.Load(); c != nil {
+		return *c
+	}
+	return nil
 }
 
 // ReadsFrom says where reads come from, likewise.

@@ -139,15 +139,15 @@ func TestNoDirectReadsPastBytesHeld(t *testing.T) {
 	}
 	read := &unread{Conn: own, first: []byte("a")}
 	require.False(t, direct(read))
-	require.False(t, direct(&sniffed{Conn: own, c: read}))
+	require.False(t, direct(known(own, read)))
 	_, err := read.Read(make([]byte, 1))
 	require.NoError(t, err)
 	require.True(t, direct(read))
-	require.True(t, direct(&sniffed{Conn: own, c: read}))
+	require.True(t, direct(known(own, read)))
 	require.True(t, direct(&dialed{Conn: own, raw: own}))
 
 	require.False(t, direct(&sniffed{Conn: own}), "nobody knows what it is")
-	require.False(t, direct(&sniffed{Conn: own, c: tls.Server(read, &tls.Config{})}))
+	require.False(t, direct(known(own, tls.Server(read, &tls.Config{}))))
 	require.False(t, direct(&dialed{Conn: tls.Client(own, &tls.Config{}), raw: own}))
 	require.False(t, direct(opaque{own}))
 }

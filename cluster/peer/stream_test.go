@@ -181,6 +181,46 @@ func TestTLS(t *testing.T) {
 	require.ErrorContains(t, err, "certificate")
 }
 
+// known is a connection whose first byte has said that it is what c is.
+func known(conn, c net.Conn) *sniffed {
+	s := &sniffed{Conn: conn}
+	s.c.Store(&c)
+	return s
+}
+
+// TestNothingPlainOnTLS: what is written while somebody else is in the connection, as its reader is for a moment with each Read, is
+// as secret as the rest.
+func TestNothingPlainOnTLS(t *testing.T) {
+	cert, pool := certificate(t)
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ln := SniffTLS(plain, &tls.Config{Certificates: []tls.Certificate{cert}})
+	defer ln.Close()
+	raw, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	client := tls.Client(raw, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
+	defer client.Close()
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	c := accepted.(*sniffed)
+	defer c.Close()
+	const hello = "hello"
+	sent := make(chan error, 1)
+	go func() { _, err := client.Write([]byte(hello)); sent <- err }()
+	got := make([]byte, len(hello))
+	_, err = io.ReadFull(c, got)
+	require.NoError(t, err)
+	require.NoError(t, <-sent)
+
+	c.mu.Lock()
+	_, err = c.Write([]byte(hello))
+	c.mu.Unlock()
+	require.NoError(t, err)
+	_, err = io.ReadFull(client, got)
+	require.NoError(t, err)
+	require.Equal(t, hello, string(got))
+}
+
 func TestSniff(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

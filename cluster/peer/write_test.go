@@ -249,9 +249,9 @@ func TestNoDirectWritesPastTLS(t *testing.T) {
 	var d direct
 	d.init(&dialed{Conn: opaque{client}, raw: client})
 	require.Nil(t, d.raw)
-	d.init(&sniffed{Conn: client, c: opaque{client}})
+	d.init(known(client, opaque{client}))
 	require.Nil(t, d.raw)
-	d.init(&sniffed{Conn: client, c: &unread{Conn: client}})
+	d.init(known(client, &unread{Conn: client}))
 	require.NotNil(t, d.raw)
 	require.Equal(t, 3, d.now([]byte("abc")))
 	got := make([]byte, 3)
