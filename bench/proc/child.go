@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -147,12 +148,20 @@ func (c *Child) WaitReady(ctx context.Context, path string, from time.Time, time
 	}
 }
 
+// The ports of servers are below those that systems give to whoever asks for any (Linux from 32768 on): one of those may be a
+// connection's by the time that the server asks for it, and a cluster that waits for its last node is not ready.
+const portMin, portMax = 10000, 32000
+
 // FreeAddr returns a loopback address that nothing listens on now.
 func FreeAddr() (netip.AddrPort, error) {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("find a free port: %w", err)
+	for try := 0; ; try++ {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(portMin+rand.IntN(portMax-portMin)))
+		ln, err := net.Listen("tcp4", addr.String())
+		if err == nil {
+			return addr, ln.Close()
+		}
+		if try == 100 {
+			return netip.AddrPort{}, fmt.Errorf("find a free port: %w", err)
+		}
 	}
-	defer ln.Close()
-	return netip.MustParseAddrPort(ln.Addr().String()), nil
 }
