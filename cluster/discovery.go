@@ -58,6 +58,7 @@ type discovery struct {
 	joining  bool            // a join is under way: no promises
 	joinTurn uint64
 	warned   map[string]bool
+	sayAt    uint64 // the round in which this node says next whom it waits for
 }
 
 // identities is what a node knows for good. Every write is durable when it returns nil.
@@ -91,6 +92,9 @@ const (
 	offerRounds = 20
 	// stuckRounds is when a node that waits for a founder says so.
 	stuckRounds = 60
+	// aloneRounds is when a node without a cluster or a promise says whom it waits for, some ten seconds after its start; then it says
+	// it after twice as many rounds each time.
+	aloneRounds = 50
 	// backoffRounds bounds the random pause after an attempt that was given up, so that two founders do not meet again
 	// and again.
 	backoffRounds = 8
@@ -103,7 +107,7 @@ func newDiscovery(
 	return &discovery{
 		self: self, size: size, ids: ids, newID: newID, rand: rand, logf: logf,
 		seen: map[string]*sighting{}, hearsay: map[string]uint64{}, seeds: map[string]string{},
-		accepted: map[string]bool{}, warned: map[string]bool{},
+		accepted: map[string]bool{}, warned: map[string]bool{}, sayAt: aloneRounds,
 	}
 }
 

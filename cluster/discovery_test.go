@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"fastpaca/cluster/place"
@@ -324,6 +325,34 @@ func TestTooFewFoundNothing(t *testing.T) {
 }
 
 // Size nodes that are no majority of the seed addresses found nothing: the rest could do the same.
+// TestWaitingIsSaid: whoever looks at the log of a cluster that does not start finds out who is missing, and no flood.
+func TestWaitingIsSaid(t *testing.T) {
+	w := calmWorld(t, 3, 3)
+	w.stop(2)
+	said := func() (lines []string) {
+		for _, line := range w.trace {
+			if strings.Contains(line, "waiting_for_nodes") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	w.rounds(aloneRounds-1, 0, 1)
+	require.Empty(t, said())
+	w.rounds(3*aloneRounds+1, 0, 1)
+	require.Len(t, said(), 2*3, "after one, two and four times as long, by both")
+	for _, line := range said() {
+		require.Contains(t, line, w.seeds[2])
+		require.NotContains(t, line, w.seeds[0])
+		require.NotContains(t, line, w.seeds[1])
+	}
+	w.start(2)
+	w.rounds(10, 0, 1, 2)
+	require.NotEmpty(t, w.nodes[0].ids.id.ClusterID)
+	w.rounds(10*aloneRounds, 0, 1, 2)
+	require.Len(t, said(), 2*3)
+}
+
 func TestAMinorityOfTheSeedsFoundsNothing(t *testing.T) {
 	w := calmWorld(t, 6, 3)
 	for i := 3; i < 6; i++ {

@@ -1,6 +1,11 @@
 package cluster
 
-import "fastpaca/cluster/place"
+import (
+	"slices"
+	"strings"
+
+	"fastpaca/cluster/place"
+)
 
 // step is what the end of a round asks the shell to do.
 type step struct {
@@ -18,6 +23,7 @@ func (d *discovery) end() (step, error) {
 		} else if join, ok := d.clusterToJoin(); ok {
 			return step{join: join}, nil
 		} else {
+			d.sayAlone()
 			err = d.found()
 		}
 		if err != nil {
@@ -41,6 +47,22 @@ func (d *discovery) waitFor(g *place.Genesis) error {
 			"advice", "start that node; if its disk is gone for good, stop these nodes and remove their data directories: nothing was ever written in this cluster")
 	}
 	return nil
+}
+
+// sayAlone tells the operator of a node that stays without a cluster which addresses nobody answers at.
+func (d *discovery) sayAlone() {
+	if d.round < d.sayAt {
+		return
+	}
+	d.sayAt = 2 * d.round
+	var silent []string
+	for addr, incarnation := range d.seeds {
+		if incarnation == "" {
+			silent = append(silent, addr)
+		}
+	}
+	slices.Sort(silent)
+	d.logf("waiting_for_nodes", "found", 1+len(d.fresh()), "needed", d.size, "no_answer", strings.Join(silent, " "), "unresolved_hosts", d.missing)
 }
 
 // clusterToJoin returns an address of the cluster that this node sees, another one each time. ok is true, with no

@@ -52,6 +52,7 @@ func eventTable() map[string]event {
 		"cluster_joined":    {info, "this node joined a cluster; its replicas come as they are moved"},
 		"join_refused":      {info, "the cluster does not take this node just now; it asks again"},
 		"founding_given_up": {info, "the nodes could not agree on founding a cluster just now and try again"},
+		"waiting_for_nodes": {warn, "this node has no cluster yet, and too few others answer to found one; start them, or look at FASTPACA_CLUSTER_SEED"},
 		"promise_stuck": {
 			warn, "this node has promised to found a cluster with nodes that do not answer; start them, or, if they are lost for good, empty the data directories",
 		},
