@@ -162,6 +162,9 @@ func (m *machine) forget(group uint32) {
 	m.w.trace("%s forgets %d: %v", m, group, err)
 	if err == nil {
 		m.w.count.Forgotten++
+	}
+	// The log goes before the snapshots: where those cannot be removed, there is an error, and the group has begun anew.
+	if m.node != nil && m.node.Applied(group) == 0 {
 		delete(m.appliedTo, group)
 	}
 	m.wake()
