@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -17,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"fastpaca/archive/testserver"
 )
 
 // Child is a running server.
@@ -148,20 +148,11 @@ func (c *Child) WaitReady(ctx context.Context, path string, from time.Time, time
 	}
 }
 
-// The ports of servers are below those that systems give to whoever asks for any (Linux from 32768 on): one of those may be a
-// connection's by the time that the server asks for it, and a cluster that waits for its last node is not ready.
-const portMin, portMax = 10000, 32000
-
-// FreeAddr returns a loopback address that nothing listens on now.
+// FreeAddr returns a loopback address that nothing listens on now, and that no connection is given meanwhile.
 func FreeAddr() (netip.AddrPort, error) {
-	for try := 0; ; try++ {
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(portMin+rand.IntN(portMax-portMin)))
-		ln, err := net.Listen("tcp4", addr.String())
-		if err == nil {
-			return addr, ln.Close()
-		}
-		if try == 100 {
-			return netip.AddrPort{}, fmt.Errorf("find a free port: %w", err)
-		}
+	port, err := testserver.FreePort()
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("find a free port: %w", err)
 	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)), nil
 }
