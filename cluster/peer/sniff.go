@@ -60,13 +60,13 @@ func (u *unread) Read(b []byte) (int, error) {
 
 // decide waits for the first byte if it has not come yet.
 func (s *sniffed) decide() (net.Conn, error) {
-	if c := s.c.Load(); c != nil {
-		return *c, nil
+	if c := s.WritesTo(); c != nil {
+		return c, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.c.Load(); c != nil {
-		return *c, nil
+	if c := s.WritesTo(); c != nil {
+		return c, nil
 	}
 	var first [1]byte
 	for {
@@ -89,8 +89,8 @@ func (s *sniffed) decide() (net.Conn, error) {
 // decided returns what the connection is, as far as is known: plain until the first byte has come. It asks nobody's leave: once
 // a connection is known to speak TLS, not a byte is written to it in the plain, whatever else goes on at it.
 func (s *sniffed) decided() net.Conn {
-	if c := s.c.Load(); c != nil {
-		return *c
+	if c := s.WritesTo(); c != nil {
+		return c
 	}
 	return s.Conn
 }
