@@ -324,7 +324,6 @@ func TestTooFewFoundNothing(t *testing.T) {
 	require.Nil(t, w.nodes[1].ids.id.Pending)
 }
 
-// Size nodes that are no majority of the seed addresses found nothing: the rest could do the same.
 // TestWaitingIsSaid: whoever looks at the log of a cluster that does not start finds out who is missing, and no flood.
 func TestWaitingIsSaid(t *testing.T) {
 	w := calmWorld(t, 3, 3)
@@ -353,6 +352,7 @@ func TestWaitingIsSaid(t *testing.T) {
 	require.Len(t, said(), 2*3)
 }
 
+// Size nodes that are no majority of the seed addresses found nothing: the rest could do the same.
 func TestAMinorityOfTheSeedsFoundsNothing(t *testing.T) {
 	w := calmWorld(t, 6, 3)
 	for i := 3; i < 6; i++ {

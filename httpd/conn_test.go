@@ -291,7 +291,8 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- g.s.Shutdown(context.Background()) }()
 	require.ErrorIs(t, <-g.done, ErrServerClosed) // it no longer accepts
-	eventually(t, func() bool {                   // accept fails before the kernel closes the socket
+	// Accept fails a moment before the kernel closes the socket.
+	eventually(t, func() bool {
 		c, err := net.Dial("tcp", g.addr)
 		if err == nil {
 			c.Close()
