@@ -11,7 +11,7 @@ LISTEN  ?= :4000
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check unit race e2e sim sim-long planted jepsen jepsen-long jepsen-short build-faults jepsen-plant archive-outage bench bench-quick fuzz clean
+.PHONY: help build run test check unit race e2e sim sim-long planted jepsen jepsen-long jepsen-short build-faults jepsen-plant perturb archive-outage bench bench-quick fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,12 @@ jepsen-plant: TAGS := faults planted
 jepsen-plant: FAULTS_BIN := bin/fastpaca-planted
 jepsen-plant: build-faults ## hunt for a bug that is built in: PLANT=name of jepsen/planted/names.go, ten minutes at most
 	nice -n 5 $(GO) run ./jepsen/run -plant $(PLANT) -bin bin/fastpaca-planted -seed 1
+
+PERTURB ?= 100
+PERTURB_PKGS ?= ./shard/... ./cluster/... ./httpd ./wal/... ./archive/... ./cmd/fastpaca
+perturb: ## tests of a copy of the product with pauses between its statements, at odds of 1 in PERTURB; about half an hour
+	$(GO) run ./jepsen/perturb -out bin/perturbed
+	cd bin/perturbed && $(GO) build ./... && PERTURB=$(PERTURB) CGO_ENABLED=1 nice -n 5 $(GO) test -race -count=1 -timeout 60m $(PERTURB_PKGS)
 
 archive-outage: build ## Postgres stops for a minute under load, frozen and killed; about 6 minutes
 	FASTPACA_BIN=$(CURDIR)/bin/fastpaca $(GO) test -count=1 -timeout 30m -v -run TestArchiveOutage ./cmd/fastpaca -outage 1m

@@ -19,6 +19,8 @@ const module = "fastpaca"
 var layer = map[string]int{
 	// Bugs to be built in by a tag, for the simulation to find: constant false otherwise, and imports nothing.
 	"jepsen/planted": -1,
+	// Pauses for a copy of the product, which imports it from everywhere.
+	"jepsen/perturb/delay": -1,
 	// The machine that the harness breaks, below a build with the tag faults.
 	"jepsen/faults": 5,
 
