@@ -14,14 +14,14 @@ import (
 // by two of the three before its answer. The floor is the durable floor of one node, and the client, the three nodes
 // and their three logs share the processors and the disk that the floor has for itself.
 //
-// Nodes that share a machine get their share of its processors by GOMAXPROCS (docs/operations.md, "Several nodes on one machine"):
-// with two cores, one each. What three nodes do that know nothing of one another and take two each is measured, too.
+// Nodes that share a machine take their share of its processors (docs/operations.md, "Several nodes on one machine"):
+// with two cores, one each. What three nodes do that are told to take two each is measured, too.
 func clusterAppends(b *bench) error {
 	durable, err := b.durableFloor()
 	if err != nil {
 		return err
 	}
-	share := max(1, b.opt.maxprocs/clusterNodes)
+	share := b.share()
 	for _, procs := range slices.Compact([]int{share, b.opt.maxprocs}) {
 		ours, err := b.startCluster(procs)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -227,6 +228,7 @@ func (b *bench) awaitReady(s *server, start time.Time) (err error) {
 }
 
 // startCluster starts three nodes that find one another, each with so many processors, and waits until all are ready.
+// Where that is what they choose by themselves (docs/operations.md, "Several nodes on one machine"), nobody tells them.
 func (b *bench) startCluster(procs int) (*server, error) {
 	var addrs [clusterNodes]netip.AddrPort
 	var seeds []string
@@ -237,10 +239,14 @@ func (b *bench) startCluster(procs int) (*server, error) {
 		}
 		seeds = append(seeds, addrs[i].String())
 	}
+	told := fmt.Sprintf("GOMAXPROCS=%d", procs)
+	if b.opt.maxprocs == runtime.NumCPU() && procs == b.share() {
+		told = "GOMAXPROCS="
+	}
 	start := time.Now()
 	var all []*server
 	for i, addr := range addrs {
-		s, err := b.launch(b.path("data"), addr, fmt.Sprintf("GOMAXPROCS=%d", procs),
+		s, err := b.launch(b.path("data"), addr, told,
 			"FASTPACA_CLUSTER_SEED="+strings.Join(seeds, ","), fmt.Sprintf("FASTPACA_NODE_NAME=bench-%d", i+1))
 		if err != nil {
 			return nil, err
@@ -251,12 +257,22 @@ func (b *bench) startCluster(procs int) (*server, error) {
 		if err := b.awaitReady(s, start); err != nil {
 			return nil, err
 		}
+		m, err := b.call(s, http.MethodGet, "/metrics", nil, http.StatusOK)
+		if err != nil {
+			return nil, err
+		}
+		if got, ok := sampleSum(string(m), "go_gomaxprocs"); !ok || int(got) != procs {
+			return nil, fmt.Errorf("a node of the cluster runs with GOMAXPROCS=%v, not %d, as the table would say", got, procs)
+		}
 	}
 	all[0].kind, all[0].rest = kindCluster, all[1:]
 	return all[0], nil
 }
 
 const clusterNodes = 3
+
+// share is what each of the nodes has of the processors.
+func (b *bench) share() int { return max(1, b.opt.maxprocs/clusterNodes) }
 
 // startFloor starts the plain floor.
 func (b *bench) startFloor() (*server, error) { return b.floor(kindFloor) }

@@ -40,7 +40,9 @@ func server(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	// Here and not in serve, where tests come by many times: it is for a heap that has hardly been used.
+	// These two are here and not in serve, where tests come by many times: they are for a whole process, and the second for a
+	// heap that has hardly been used.
+	shareProcessors(&cfg, say)
 	stopGrowing := growIntoHugePages(ctx, cfg.dataDir)
 	defer stopGrowing()
 	if err := serve(ctx, &cfg, log); err != nil {
