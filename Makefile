@@ -69,7 +69,7 @@ jepsen-long: build-faults ## the same, an hour each
 	nice -n 5 $(GO) run ./jepsen/run -nodes 5 -duration 1h -archive -seed $(JEPSEN_SEED)
 
 jepsen-short: build-faults ## eleven faults in a fixed order on 3 nodes, about 75 s; first the harness' own tests
-	CGO_ENABLED=1 nice -n 5 $(GO) test -race -count=1 ./jepsen/run/... ./jepsen/faults
+	CGO_ENABLED=1 nice -n 5 $(GO) test -race -count=1 ./jepsen/run/... ./jepsen/faults ./jepsen/perturb/...
 	nice -n 5 $(GO) run ./jepsen/run -short -seed 1
 
 PLANT ?= guard_ignored
