@@ -41,7 +41,6 @@ func processorShare(all, now, nodes int, chosen bool) int {
 func nodesHere(listen string, seeds []string, own []netip.Addr) int {
 	_, port, _ := net.SplitHostPort(listen) // checked when it was read, like the seeds
 	ports := []string{port}
-	others := false
 	for _, seed := range seeds {
 		host, port, _ := net.SplitHostPort(seed)
 		ip, err := netip.ParseAddr(host)
@@ -49,11 +48,8 @@ func nodesHere(listen string, seeds []string, own []netip.Addr) int {
 			continue
 		}
 		if !slices.Contains(ports, port) {
-			ports, others = append(ports, port), true
+			ports = append(ports, port)
 		}
-	}
-	if !others {
-		return 1
 	}
 	return len(ports)
 }
