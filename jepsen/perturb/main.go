@@ -1,4 +1,4 @@
-// Command perturb copies the module and puts pauses of 1 to 25 ms, at odds, before every statement of the product
+// Command perturb, run at the root of the module, copies it and puts pauses of 1 to 25 ms, at odds, before every statement of the product
 // in which two goroutines can meet. Tests that run on the copy see orders of events that a quiet machine shows
 // once in years: a race between a state and the count of it, a wake that comes before the sleep, a lock that is
 // tried at the wrong moment. `make perturb` runs them; jepsen/README.md says what was found so.
@@ -16,12 +16,11 @@ import (
 	"fastpaca/jepsen/perturb/delay"
 )
 
-// product is what gets pauses: all that runs goroutines, and what they call. raft and cluster/place are pure
-// step functions, where a pause changes nothing.
+// product is what gets pauses: all that runs goroutines, and what they call. raft is left out: it is pure step
+// functions, where a pause changes nothing.
 const product = "archive,cluster,cmd/fastpaca,httpd,ring,shard,wal"
 
 func main() {
-	from := flag.String("from", ".", "the module's root")
 	out := flag.String("out", "", "where the copy goes; what is there is removed")
 	dirs := flag.String("dirs", product, "directories whose code gets pauses, with all below them")
 	flag.Parse()
@@ -29,7 +28,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	files, places, err := perturb(*from, *out, strings.Split(*dirs, ","))
+	files, places, err := perturb(".", *out, strings.Split(*dirs, ","))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "perturb:", err)
 		os.Exit(1)

@@ -1,5 +1,5 @@
 // Package delay is what jepsen/perturb puts between the statements of a copy of the product: a pause, now and then.
-// Nothing in the repository imports it.
+// No product code in the repository imports it.
 package delay
 
 import (
