@@ -43,28 +43,18 @@ const (
 	holdMax = 500 * time.Microsecond
 	// holdRest syncs are not held after one that took longer: a slow disk costs holdMax once in so many syncs.
 	holdRest = 16
+	// holdBytes is the longest write that is held. A longer one takes longer than holdMax on most disks.
+	holdBytes = 256 << 10
 )
 
 var theHeld = held{limit: holdMax}
 
 // sync is fdatasync(fd). tried is false where it was not to be held, or cannot be: nothing has been done then.
 func (h *held) sync(f *os.File) (tried bool, err error) {
-	if runtime.GOMAXPROCS(0) != 1 || !h.mu.TryLock() {
+	if !h.begin() {
 		return false, nil
 	}
 	defer h.mu.Unlock()
-	switch {
-	case h.broken:
-		return false, nil
-	case h.rest > 0:
-		h.rest--
-		return false, nil
-	case h.ctx == 0:
-		if !h.setup() {
-			h.broken = true
-			return false, nil
-		}
-	}
 	defer runtime.KeepAlive(f) // its descriptor stays open
 	h.cb = iocb{opcode: iocbFdsync, fd: uint32(f.Fd())}
 	h.cbs[0] = &h.cb
@@ -72,6 +62,66 @@ func (h *held) sync(f *os.File) (tried bool, err error) {
 		h.broken = true
 		return false, nil
 	}
+	h.await()
+	if h.event.res < 0 {
+		return true, unix.Errno(-h.event.res)
+	}
+	return true, nil
+}
+
+// write is pwrite(fd, p, off) of a file that was opened with O_DIRECT and O_DSYNC: a sync with its write. tried is false where it
+// was not to be held, or AIO cannot be had: nothing has been done then.
+//
+// Unlike a sync's, its start is work, and may wait: for a block of the file's map that has to be read, say. So the scheduler hears of it.
+// It takes less of the processors than a sync by AIO, at whose start, in the middle, and at whose end a thread of the kernel is woken.
+func (h *held) write(f *os.File, p []byte, off int64) (tried bool, n int, err error) {
+	if len(p) > holdBytes || !h.begin() {
+		return false, 0, nil
+	}
+	defer h.mu.Unlock()
+	defer runtime.KeepAlive(f)
+	defer runtime.KeepAlive(p)
+	h.cb = iocb{opcode: iocbWrite, fd: uint32(f.Fd()), buf: uintptr(unsafe.Pointer(unsafe.SliceData(p))), bytes: uint64(len(p)), off: off}
+	h.cbs[0] = &h.cb
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, h.ctx, 1, uintptr(unsafe.Pointer(&h.cbs)))
+		switch {
+		case errno == unix.EINTR || errno == unix.EAGAIN:
+			continue
+		case errno != 0:
+			return true, 0, errno
+		case n != 1:
+			return true, 0, unix.EINVAL
+		}
+		break
+	}
+	h.await()
+	if h.event.res < 0 {
+		return true, 0, unix.Errno(-h.event.res)
+	}
+	return true, int(h.event.res), nil
+}
+
+// begin says whether an operation may be held now. If so, it has the lock.
+func (h *held) begin() bool {
+	if runtime.GOMAXPROCS(0) != 1 || !h.mu.TryLock() {
+		return false
+	}
+	switch {
+	case h.broken:
+	case h.rest > 0:
+		h.rest--
+	case h.ctx == 0 && !h.setup():
+		h.broken = true
+	default:
+		return true
+	}
+	h.mu.Unlock()
+	return false
+}
+
+// await waits for the operation that was started.
+func (h *held) await() {
 	limit := unix.NsecToTimespec(int64(h.limit))
 	n, _, _ := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, h.ctx, 1, 1, uintptr(unsafe.Pointer(&h.event)), uintptr(unsafe.Pointer(&limit)), 0)
 	if n != 1 { // time is up, or a signal came
@@ -79,10 +129,6 @@ func (h *held) sync(f *os.File) (tried bool, err error) {
 		h.wait()
 	}
 	h.done++
-	if h.event.res < 0 {
-		return true, unix.Errno(-h.event.res)
-	}
-	return true, nil
 }
 
 // setup gets a context of AIO. Where that is to be had, but its events are forbidden, a sync could be started and not waited for: so they are
@@ -115,13 +161,19 @@ type iocb struct {
 	opcode uint16
 	_      uint16
 	fd     uint32
-	_      [5]uint64 // buffer, bytes, offset, flags
+	buf    uintptr
+	bytes  uint64
+	off    int64
+	_      [2]uint64 // flags
 }
 
 type ioEvent struct {
 	_   [2]uint64 // data, iocb
-	res int64     // of the sync: 0, or a negative error number
+	res int64     // bytes written, or 0 of a sync; or a negative error number
 	_   int64
 }
 
-const iocbFdsync = 3
+const (
+	iocbWrite  = 1
+	iocbFdsync = 3
+)

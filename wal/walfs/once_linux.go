@@ -19,18 +19,18 @@ func (osFS) OpenOnce(name string) (File, error) {
 		return nil, err
 	}
 	if mostlyCached(f) {
-		return osFile{f}, nil
+		return &osFile{f: f}, nil
 	}
 	direct, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil {
-		return osFile{f}, nil // a file system without it
+		return &osFile{f: f}, nil // a file system without it
 	}
-	return onceFile{osFile{f}, direct}, nil
+	return onceFile{&osFile{f: f}, direct}, nil
 }
 
 // onceFile reads whole blocks past the page cache, and all else through it.
 type onceFile struct {
-	osFile
+	*osFile
 	direct *os.File
 }
 

@@ -11,7 +11,10 @@ func OS() FS { return osFS{} }
 
 type osFS struct{}
 
-type osFile struct{ f *os.File }
+type osFile struct {
+	f      *os.File
+	direct direct // of it
+}
 
 func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o750) }
 
@@ -20,7 +23,7 @@ func (osFS) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return &osFile{f: f}, nil
 }
 
 func (osFS) Open(name string) (File, error) {
@@ -31,7 +34,7 @@ func (osFS) Open(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return &osFile{f: f}, nil
 }
 
 // Rename refuses to replace a file: the log never means to, so a name that is taken is a bug or a second
@@ -73,12 +76,12 @@ func (osFS) SyncDir(dir string) error {
 	return d.Close()
 }
 
-func (o osFile) ReadAt(p []byte, off int64) (int, error)  { return o.f.ReadAt(p, off) }
-func (o osFile) WriteAt(p []byte, off int64) (int, error) { return o.f.WriteAt(p, off) }
-func (o osFile) Truncate(size int64) error                { return o.f.Truncate(size) }
-func (o osFile) Close() error                             { return o.f.Close() }
+func (o *osFile) ReadAt(p []byte, off int64) (int, error)  { return o.f.ReadAt(p, off) }
+func (o *osFile) WriteAt(p []byte, off int64) (int, error) { return o.f.WriteAt(p, off) }
+func (o *osFile) Truncate(size int64) error                { return o.f.Truncate(size) }
+func (o *osFile) Close() error                             { return errors.Join(o.direct.close(), o.f.Close()) }
 
-func (o osFile) Size() (int64, error) {
+func (o *osFile) Size() (int64, error) {
 	st, err := o.f.Stat()
 	if err != nil {
 		return 0, err
@@ -86,14 +89,14 @@ func (o osFile) Size() (int64, error) {
 	return st.Size(), nil
 }
 
-func (o osFile) Allocate(size int64) error {
+func (o *osFile) Allocate(size int64) error {
 	if err := fallocate(o.f, size); err != nil {
 		return &os.PathError{Op: "fallocate", Path: o.f.Name(), Err: err}
 	}
 	return nil
 }
 
-func (o osFile) Sync() error {
+func (o *osFile) Sync() error {
 	if err := fdatasync(o.f); err != nil {
 		return &os.PathError{Op: "fdatasync", Path: o.f.Name(), Err: err}
 	}
