@@ -9,6 +9,8 @@
 // One goroutine writes. It takes all batches that wait, encodes them into one buffer, writes and syncs it
 // once, and reports them done; what is submitted meanwhile is the next round. There is no timer. Segments
 // are pre-written, by maintenance in the background, so that the sync changes no metadata of the file.
+// Whole blocks are written, with zeros behind the last record (blocks.go), and where the file has that, by a write that is
+// a sync and goes past the page cache (walfs.BlockWriter).
 //
 // # Order in the log
 //
@@ -37,7 +39,7 @@
 // as of the beginning of that segment, and three kinds of later records move it: SNAPSHOT carries the new one;
 // an ENTRY at the first index above the truncation point is the new first live entry; a FORGET is the floor of
 // the emptied group. All are in the newest segment's body, which is read first. Nothing below the lowest floor is needed, and a
-// file is given up only when that is so by records that are durable (WAL.sync, publishNeeded).
+// file is given up only when that is so by records that are durable (WAL.synced, publishNeeded).
 //
 // Hard states need no floor: every segment begins with a checkpoint of all groups, so replay begins with
 // the checkpoint of the oldest needed segment and takes every STATE after it.

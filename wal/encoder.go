@@ -13,6 +13,7 @@ type encoder struct {
 	start   int64 // offset of buf[0] in the segment
 	life    life
 	durable position // in this segment
+	blocks  blocks   // what buf is a part of
 }
 
 func (e *encoder) offset() int64 { return e.start + int64(len(e.buf)) }
@@ -66,7 +67,7 @@ func (l life) seal(b []byte, off int64) {
 func (e *encoder) grow(n int) []byte {
 	at := len(e.buf)
 	if cap(e.buf)-at < n {
-		e.buf = append(e.buf[:cap(e.buf)], make([]byte, at+n-cap(e.buf))...)[:at]
+		e.buf = e.blocks.grow(e.buf, n)
 	}
 	return e.buf[at : at+n]
 }

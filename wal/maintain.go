@@ -135,11 +135,8 @@ var errStopped = errors.New("wal: stopping")
 // files may be is such a want, too: the limit is the process's.
 func isNoSpace(err error) bool { return walfs.UsedUp(err) || errors.Is(err, syscall.EFBIG) }
 
-const (
-	zeroChunk    = 256 << 10 // written at once
-	zeroSync     = 2 << 20   // and synced after
-	zeroPauseMax = 20 * time.Millisecond
-)
+// zeroPauseMax bounds the pause between two syncs of what is pre-written.
+const zeroPauseMax = 20 * time.Millisecond
 
 // makeSpare pre-writes a file with zeros. Written blocks are what makes a later fdatasync free of
 // metadata; fallocate does not do (ANCHORS D.2). It syncs every few chunks, so that a commit in between
@@ -163,25 +160,21 @@ func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
 	if err := f.Allocate(size + blockBytes); err != nil {
 		return spare{}, fmt.Errorf("wal: reserving %d bytes for %s: %w", size, path, err)
 	}
-	zeros := make([]byte, min(zeroChunk, size))
 	began := w.o.Now()
-	for off := int64(0); off < size; {
-		n := min(int64(len(zeros)), size-off)
-		if _, err := f.WriteAt(zeros[:n], off); err != nil {
-			return spare{}, fmt.Errorf("wal: pre-writing %s at %d: %w", path, off, err)
+	for z := newZeros(f, size); z.done < size; {
+		before := z.done
+		durable, err := z.next()
+		if err != nil {
+			return spare{}, fmt.Errorf("wal: pre-writing %s at %d: %w", path, before, err)
 		}
-		off += n
-		w.count.zeroed.Add(uint64(n))
-		if off%zeroSync != 0 && off < size {
+		w.count.zeroed.Add(uint64(z.done - before))
+		if !durable {
 			continue
-		}
-		if err := f.Sync(); err != nil {
-			return spare{}, fmt.Errorf("wal: sync of %s: %w", path, err)
 		}
 		if w.stopping() {
 			return spare{}, errStopped
 		}
-		if gently && off < size && !w.o.Manual && !w.pool.urgent() {
+		if gently && z.done < size && !w.o.Manual && !w.pool.urgent() {
 			time.Sleep(min(w.o.Now().Sub(began), zeroPauseMax))
 			began = w.o.Now()
 		}

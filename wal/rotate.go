@@ -2,6 +2,8 @@ package wal
 
 import (
 	"fmt"
+
+	"fastpaca/wal/walfs"
 )
 
 // rotate ends the active segment and begins the next. The order is the whole point (raft-engine #219,
@@ -40,7 +42,8 @@ func (w *WAL) rotate() error {
 		panic("wal: 2^32 segments have been written; move the data to a new directory through a snapshot")
 	}
 	carry := w.finishUnits(w.takeUnits(), sp.size/2)
-	enc := encoder{buf: old.enc.buf[:0], life: h.life(), durable: makePosition(h.id, 0)}
+	enc := encoder{life: h.life(), durable: makePosition(h.id, 0), blocks: blocks{mem: old.enc.blocks.mem}}
+	enc.buf = enc.blocks.mem[:0]
 	w.encodePreamble(&enc, &h, carry)
 
 	path := segmentPath(w.o.Dir, h.id)
@@ -59,15 +62,13 @@ func (w *WAL) rotate() error {
 
 	w.act = active{file: sp.file, path: path, id: h.id, salt: h.salt, size: sp.size, enc: enc}
 	a := &w.act
+	a.direct, _ = sp.file.(walfs.BlockWriter)
 	a.enc.start = int64(len(enc.buf))
 	a.enc.durable = makePosition(a.id, a.enc.start)
 	w.count.bytes.Add(uint64(len(enc.buf)))
 	w.count.blocks.Add(uint64(len(enc.buf))) // whole blocks
 	w.count.room.Store(a.size - a.enc.start)
-	if cap(enc.buf) > keepBuffer {
-		a.enc.buf = nil
-	}
-	a.enc.buf = a.enc.buf[:0]
+	a.enc.buf = a.enc.blocks.wrote(enc.buf, keepBuffer)
 
 	w.tab.mu.Lock()
 	w.tab.addSegmentLocked(segment{id: a.id, life: h.life(), size: a.size})
@@ -95,9 +96,7 @@ func (w *WAL) encodePreamble(enc *encoder, h *header, carry []*unit) {
 	if len(w.tab.segs) >= maxLiveSegments {
 		panic(fmt.Sprintf("wal: %d live segments: groups do not snapshot; raise SegmentBytes", len(w.tab.segs)))
 	}
-	if cap(enc.buf) < headerBytes {
-		enc.buf = make([]byte, headerBytes, min(writeChunk, h.segmentBytes))
-	}
+	enc.grow(headerBytes)
 	enc.buf = enc.buf[:headerBytes]
 	for _, u := range carry {
 		w.encodeUnit(enc, h.id, u)

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"fastpaca/jepsen/planted"
+	"fastpaca/wal/walfs"
 )
 
 // active is the segment being written, and what is about to be written to it. It belongs to the writer.
 type active struct {
 	file     File
+	direct   walfs.BlockWriter // the same, or nil
 	path     string
 	id, salt uint64
 	size     int64
@@ -182,19 +184,15 @@ func (w *WAL) commit(job *job) error {
 	}
 	for {
 		stop := w.fill(job)
-		if stop != bufferFull {
-			w.padBatch()
-		}
-		if err := w.write(); err != nil {
-			return err
-		}
 		if stop == bufferFull {
-			continue
-		}
-		if w.act.unsynced && !planted.On(planted.AckBeforeSync) {
-			if err := w.sync(); err != nil {
+			if err := w.write(); err != nil {
 				return err
 			}
+			continue
+		}
+		w.padBatch()
+		if err := w.flush(); err != nil {
+			return err
 		}
 		for ; job.done < job.at.batch; job.done++ {
 			w.count.batches.Add(1)
@@ -344,6 +342,31 @@ func (w *WAL) encode(b *Batch, o *op) {
 	w.count.records.Add(1)
 }
 
+// flush makes all that is encoded durable: in one operation of the file where it has one, and nothing written before waits for
+// a sync.
+func (w *WAL) flush() error {
+	a := &w.act
+	if a.direct != nil && !a.unsynced && len(a.enc.buf) > 0 && !planted.On(planted.AckBeforeSync) {
+		began := w.o.Now()
+		done, err := a.direct.WriteBlocks(a.enc.blocks.whole(a.enc.buf), a.enc.start-int64(a.enc.blocks.front))
+		if err != nil {
+			return fmt.Errorf("wal: write and sync of %d bytes at %d of %s: %w", len(a.enc.buf), a.enc.start, a.path, err)
+		}
+		if done {
+			w.wrote()
+			w.synced(began)
+			return nil
+		}
+	}
+	if err := w.write(); err != nil {
+		return err
+	}
+	if a.unsynced && !planted.On(planted.AckBeforeSync) {
+		return w.sync()
+	}
+	return nil
+}
+
 // write hands the encoded records to the file.
 func (w *WAL) write() error {
 	a := &w.act
@@ -351,32 +374,41 @@ func (w *WAL) write() error {
 	if n == 0 {
 		return nil
 	}
-	if _, err := a.file.WriteAt(a.enc.buf, a.enc.start); err != nil {
+	if _, err := a.file.WriteAt(a.enc.blocks.padded(a.enc.buf), a.enc.start); err != nil {
 		return fmt.Errorf("wal: write of %d bytes at %d of %s: %w", n, a.enc.start, a.path, err)
 	}
+	w.wrote()
+	return nil
+}
+
+// wrote goes on behind what is encoded, which the file has.
+func (w *WAL) wrote() {
+	a := &w.act
+	n := len(a.enc.buf)
 	a.enc.start += int64(n)
-	if cap(a.enc.buf) > keepBuffer {
-		a.enc.buf = nil
-	}
-	a.enc.buf = a.enc.buf[:0]
+	a.enc.buf = a.enc.blocks.wrote(a.enc.buf, keepBuffer)
 	a.unsynced = true
 	w.count.bytes.Add(uint64(n))
 	w.count.room.Store(a.size - a.enc.start)
 	w.updateFull()
+}
+
+func (w *WAL) sync() error {
+	began := w.o.Now()
+	if err := w.act.file.Sync(); err != nil {
+		return fmt.Errorf("wal: sync of %s: %w", w.act.path, err)
+	}
+	w.synced(began)
 	return nil
 }
 
-// sync makes everything written durable, then lets the rest of the log know: records written from now on
+// synced lets the rest of the log know that everything written is durable: records written from now on
 // promise it, readers may read it, and segments that only held what it truncates may go.
 //
 // Not before: a truncation that is encoded but not durable may be lost, and the entries that it covers
 // would then be missing.
-func (w *WAL) sync() error {
+func (w *WAL) synced(began time.Time) {
 	a := &w.act
-	began := w.o.Now()
-	if err := a.file.Sync(); err != nil {
-		return fmt.Errorf("wal: sync of %s: %w", a.path, err)
-	}
 	w.count.synced(w.o.Now().Sub(began))
 	w.count.blocks.Add(uint64(alignUp(a.enc.start, blockBytes) - a.enc.durable.offset()&^(blockBytes-1)))
 	a.unsynced = false
@@ -387,7 +419,6 @@ func (w *WAL) sync() error {
 		a.cut = false
 		w.publishNeeded()
 	}
-	return nil
 }
 
 // publishNeeded tells maintenance what is not needed any more. Call when all that is encoded is durable.

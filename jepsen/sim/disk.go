@@ -12,6 +12,7 @@ import (
 // the whole process with it (machine.guard), and of what was not synced the seed decides what is lost, torn and kept.
 type disk struct {
 	mem     *walfs.Mem
+	blocks  bool // it has WriteBlocks
 	changes int  // calls that changed something
 	failAt  int  // power fails in this one; 0: never
 	failEnd bool // at the end of it, done and never reported; else before anything happened
@@ -21,7 +22,8 @@ type disk struct {
 // powerLoss is what a call panics with when the power fails in it.
 type powerLoss struct{}
 
-func newDisk() *disk { return &disk{mem: walfs.NewMem()} }
+// newDisk returns an empty disk for the computer of that index: every other one is of the kind that logs write whole blocks to.
+func newDisk(index int) *disk { return &disk{mem: walfs.NewMem(), blocks: index%2 == 1} }
 
 // crash makes the disk what power loss leaves of it. Files that the dead process had open are files of the disk as it
 // was: whatever is left of that process can do no harm.
@@ -54,7 +56,12 @@ func (d *disk) change(call func() error) error {
 }
 
 // fs returns the disk as a process sees it that starts now.
-func (d *disk) fs() wal.FS { return diskFS{d, d.mem} }
+func (d *disk) fs() wal.FS {
+	if d.blocks {
+		return walfs.InBlocks(diskFS{d, d.mem})
+	}
+	return diskFS{d, d.mem}
+}
 
 type diskFS struct {
 	d   *disk

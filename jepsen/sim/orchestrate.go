@@ -274,7 +274,7 @@ func (m *machine) wipe() {
 	m.stop()
 	m.id = 0
 	m.incarnation++
-	m.disk = newDisk()
+	m.disk = newDisk(m.index)
 	m.w.count.Wiped++
 }
 

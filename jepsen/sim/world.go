@@ -84,7 +84,7 @@ func New(cfg Config) *World {
 	w.drawContexts()
 	for i := range w.swarm.nodes + w.swarm.spares {
 		w.machines = append(w.machines, &machine{
-			w: w, index: i, name: fmt.Sprintf("n%d", i+1), id: uint64(i + 1), disk: newDisk(),
+			w: w, index: i, name: fmt.Sprintf("n%d", i+1), id: uint64(i + 1), disk: newDisk(i),
 			rng: rand.New(rand.NewPCG(cfg.Seed, uint64(i+1))), heard: map[uint64]int64{},
 			diskDelay: w.swarm.diskDelay, tickEvery: w.between(45*millisecond, 55*millisecond),
 		})
