@@ -70,7 +70,7 @@ func (h *held) sync(f *os.File) (tried bool, err error) {
 }
 
 // write is pwrite(fd, p, off) of a file that was opened with O_DIRECT and O_DSYNC: a sync with its write. tried is false where it
-// was not to be held, or AIO cannot be had: nothing has been done then.
+// was not to be held, or AIO does not take it: nothing has been done then.
 //
 // Unlike a sync's, its start is work, and may wait: for a block of the file's map that has to be read, say. So the scheduler hears of it.
 // It takes less of the processors than a sync by AIO, at whose start, in the middle, and at whose end a thread of the kernel is woken.
@@ -83,17 +83,8 @@ func (h *held) write(f *os.File, p []byte, off int64) (tried bool, n int, err er
 	defer runtime.KeepAlive(p)
 	h.cb = iocb{opcode: iocbWrite, fd: uint32(f.Fd()), buf: uintptr(unsafe.Pointer(unsafe.SliceData(p))), bytes: uint64(len(p)), off: off}
 	h.cbs[0] = &h.cb
-	for {
-		n, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, h.ctx, 1, uintptr(unsafe.Pointer(&h.cbs)))
-		switch {
-		case errno == unix.EINTR || errno == unix.EAGAIN:
-			continue
-		case errno != 0:
-			return true, 0, errno
-		case n != 1:
-			return true, 0, unix.EINVAL
-		}
-		break
+	if n, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, h.ctx, 1, uintptr(unsafe.Pointer(&h.cbs))); errno != 0 || n != 1 {
+		return false, 0, nil // an ordinary write follows, and says what is wrong
 	}
 	h.await()
 	if h.event.res < 0 {

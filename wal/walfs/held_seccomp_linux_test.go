@@ -1,6 +1,7 @@
 package walfs
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"runtime"
@@ -12,13 +13,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHeldSyncWhereEventsAreForbidden: a sandbox that lets a sync be started by AIO and not waited for gets ordinary syncs. It is a
-// process of its own, since a filter stays.
+// TestHeldSyncWhereEventsAreForbidden: a sandbox that lets a sync be started by AIO and not waited for gets ordinary syncs.
 func TestHeldSyncWhereEventsAreForbidden(t *testing.T) {
-	const forbidden = "FASTPACA_TEST_NO_IO_GETEVENTS"
+	whereForbidden(t, unix.SYS_IO_GETEVENTS, func() {
+		f := dirtyFile(t)
+		h := &held{limit: holdMax}
+		for range 2 {
+			tried, err := h.sync(f)
+			require.NoError(t, err)
+			require.False(t, tried)
+		}
+		require.True(t, h.broken)
+	})
+}
+
+// TestHeldWhereNothingCanBeStarted: one that has AIO, and lets nothing be started by it, gets ordinary writes and syncs.
+func TestHeldWhereNothingCanBeStarted(t *testing.T) {
+	whereForbidden(t, unix.SYS_IO_SUBMIT, func() {
+		f, path := directFile(t)
+		for i := range 3 {
+			want := wholeBlocks(1, byte(i+1))
+			done, err := f.WriteBlocks(want, 0)
+			require.NoError(t, err)
+			require.True(t, done)
+			got, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, got[:len(want)]))
+			require.NoError(t, f.Sync())
+		}
+	})
+}
+
+// whereForbidden runs a test with one processor in a process that gets EPERM for a system call. It is a process of its own, since a
+// filter stays.
+func whereForbidden(t *testing.T, call uint32, test func()) {
+	t.Helper()
+	const forbidden = "FASTPACA_TEST_FORBIDDEN"
 	if os.Getenv(forbidden) == "" {
 		oneProcessor(t)
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHeldSyncWhereEventsAreForbidden$", "-test.v")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 		cmd.Env = append(os.Environ(), forbidden+"=1")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
@@ -28,16 +61,9 @@ func TestHeldSyncWhereEventsAreForbidden(t *testing.T) {
 		require.Contains(t, string(out), "--- PASS: "+t.Name())
 		return
 	}
-	forbid(t, unix.SYS_IO_GETEVENTS)
+	forbid(t, call)
 	runtime.GOMAXPROCS(1)
-	f := dirtyFile(t)
-	h := &held{limit: holdMax}
-	for range 2 {
-		tried, err := h.sync(f)
-		require.NoError(t, err)
-		require.False(t, tried)
-	}
-	require.True(t, h.broken)
+	test()
 }
 
 // forbid has the system call fail with EPERM from here on, in all threads; or skips where there are no filters.
