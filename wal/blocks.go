@@ -12,8 +12,8 @@ import (
 //	mem:  | written before | the encoder's buffer | zeros |
 //	      block            start                          block
 //
-// A write of whole blocks needs nothing of what is on disk: a part of a block that is not in the page cache, as one of a
-// segment that was made a while ago may not be, has the system read it first, and the writer wait for that.
+// A write of whole blocks needs nothing of what is on disk. A part of a block that is not in the page cache, as one of a segment that was
+// made a while ago or was written past it, has the system read it first, and the writer wait for that.
 type blocks struct {
 	mem   []byte // whole blocks
 	front int    // bytes of the first one that were written before

@@ -22,7 +22,8 @@ func crashCases() []crashCase {
 		{"all unsynced lost", walfs.CrashOptions{}, func(o *Options) {}},
 		{"process killed", walfs.CrashOptions{Keep: 100}, func(o *Options) { o.IdleMark = -1 }},
 		{"half lost, torn", walfs.CrashOptions{Keep: 50, Tear: 60}, func(o *Options) { o.IdleMark = -1 }},
-		{"half lost, torn, written in blocks", walfs.CrashOptions{Keep: 50, Tear: 60}, func(o *Options) { o.FS = walfs.InBlocks(o.FS) }},
+		{"half lost, torn, written in blocks", walfs.CrashOptions{Keep: 50, Tear: 60}, func(o *Options) { o.FS, o.IdleMark = walfs.InBlocks(o.FS), -1 }},
+		{"whole blocks torn, padded, written in blocks", walfs.CrashOptions{Keep: 40, Tear: 70, WholeBlocks: true}, func(o *Options) { o.FS, o.PadBatches = walfs.InBlocks(o.FS), true }},
 		{"torn, no recycling", walfs.CrashOptions{Keep: 20, Tear: 90}, func(o *Options) { o.FreeSegments = -1 }},
 		{"whole blocks torn, padded", walfs.CrashOptions{Keep: 40, Tear: 70, WholeBlocks: true}, func(o *Options) { o.PadBatches = true }},
 	}

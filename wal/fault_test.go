@@ -39,47 +39,55 @@ func TestFailedWriteOrSyncIsFatalOnce(t *testing.T) {
 		"short write": func(c walfs.Call) walfs.Fault { return errOn(c, walfs.OpWrite, eio, 13) },
 		"no space":    func(c walfs.Call) walfs.Fault { return errOn(c, walfs.OpWrite, syscall.ENOSPC, 13) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			mem := walfs.NewMem()
-			var sw switchable
-			o := testOptions(walfs.NewFaulty(mem, sw.inject), 1)
-			var fatal atomic.Int32
-			heard := make(chan error, 10)
-			o.Fatal = func(err error) { fatal.Add(1); heard <- err }
-			w, err := Open(o, nil)
-			require.NoError(t, err)
-			next := grow(w, 1, 3, 100)
-			waitFor(t, "spare", func() bool { return w.pool.len() == 1 })
-
-			var faults, calls atomic.Int32
-			sw.set(func(c walfs.Call) walfs.Fault {
-				calls.Add(1)
-				if faults.Load() > 0 {
-					return walfs.Fault{}
-				}
-				f := fault(c)
-				if f.Err != nil {
-					faults.Add(1)
-				}
-				return f
-			})
-			var done atomic.Int32
-			for i := range uint64(3) {
-				b := NewBatch(func(*Batch) { done.Add(1) })
-				b.Entry(0, 0, entry(next+i, 1, "lost"))
-				w.Submit(b)
+		for _, blocks := range []bool{false, true} {
+			name, fs := name, func(fs FS) FS { return fs }
+			if blocks {
+				name, fs = name+", in blocks", walfs.InBlocks
 			}
-			require.ErrorContains(t, <-heard, segmentPath(testDir, 1))
-			require.Error(t, w.Close())
-			require.Zero(t, done.Load(), "a batch was acknowledged after a failed %s", name)
-			require.Equal(t, int32(1), fatal.Load())
-			require.Equal(t, int32(1), faults.Load())
-
-			w, got := recoverState(t, testOptions(mem.Crash(rand.New(rand.NewPCG(1, 1)), walfs.CrashOptions{}), 1))
-			require.Equal(t, next-1, got[0].last())
-			require.NoError(t, w.Close())
-		})
+			t.Run(name, func(t *testing.T) { fatalOnce(t, name, fault, fs) })
+		}
 	}
+}
+
+func fatalOnce(t *testing.T, name string, fault func(walfs.Call) walfs.Fault, fs func(FS) FS) {
+	mem := walfs.NewMem()
+	var sw switchable
+	o := testOptions(fs(walfs.NewFaulty(mem, sw.inject)), 1)
+	var fatal atomic.Int32
+	heard := make(chan error, 10)
+	o.Fatal = func(err error) { fatal.Add(1); heard <- err }
+	w, err := Open(o, nil)
+	require.NoError(t, err)
+	next := grow(w, 1, 3, 100)
+	waitFor(t, "spare", func() bool { return w.pool.len() == 1 })
+
+	var faults, calls atomic.Int32
+	sw.set(func(c walfs.Call) walfs.Fault {
+		calls.Add(1)
+		if faults.Load() > 0 {
+			return walfs.Fault{}
+		}
+		f := fault(c)
+		if f.Err != nil {
+			faults.Add(1)
+		}
+		return f
+	})
+	var done atomic.Int32
+	for i := range uint64(3) {
+		b := NewBatch(func(*Batch) { done.Add(1) })
+		b.Entry(0, 0, entry(next+i, 1, "lost"))
+		w.Submit(b)
+	}
+	require.ErrorContains(t, <-heard, segmentPath(testDir, 1))
+	require.Error(t, w.Close())
+	require.Zero(t, done.Load(), "a batch was acknowledged after a failed %s", name)
+	require.Equal(t, int32(1), fatal.Load())
+	require.Equal(t, int32(1), faults.Load())
+
+	w, got := recoverState(t, testOptions(mem.Crash(rand.New(rand.NewPCG(1, 1)), walfs.CrashOptions{}), 1))
+	require.Equal(t, next-1, got[0].last())
+	require.NoError(t, w.Close())
 }
 
 func errOn(c walfs.Call, op walfs.Op, err error, short int) walfs.Fault {

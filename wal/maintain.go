@@ -139,7 +139,7 @@ func isNoSpace(err error) bool { return walfs.UsedUp(err) || errors.Is(err, sysc
 const zeroPauseMax = 20 * time.Millisecond
 
 // makeSpare pre-writes a file with zeros. Written blocks are what makes a later fdatasync free of
-// metadata; fallocate does not do (ANCHORS D.2). It syncs every few chunks, so that a commit in between
+// metadata; fallocate does not do (ANCHORS D.2). It syncs after one or two chunks, so that a commit in between
 // never queues behind a flush of a whole segment, and when it is not urgent pauses as long as it worked.
 func (w *WAL) makeSpare(size int64, gently bool) (_ spare, err error) {
 	w.spareSeq++

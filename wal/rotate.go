@@ -96,7 +96,9 @@ func (w *WAL) encodePreamble(enc *encoder, h *header, carry []*unit) {
 	if len(w.tab.segs) >= maxLiveSegments {
 		panic(fmt.Sprintf("wal: %d live segments: groups do not snapshot; raise SegmentBytes", len(w.tab.segs)))
 	}
-	enc.grow(headerBytes)
+	if cap(enc.buf) < headerBytes {
+		enc.grow(int(min(writeChunk, h.segmentBytes)))
+	}
 	enc.buf = enc.buf[:headerBytes]
 	for _, u := range carry {
 		w.encodeUnit(enc, h.id, u)

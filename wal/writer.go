@@ -374,7 +374,11 @@ func (w *WAL) write() error {
 	if n == 0 {
 		return nil
 	}
-	if _, err := a.file.WriteAt(a.enc.blocks.padded(a.enc.buf), a.enc.start); err != nil {
+	b, at := a.enc.blocks.padded(a.enc.buf), a.enc.start
+	if a.direct != nil { // the cache has nothing of the block that was written past it
+		b, at = a.enc.blocks.whole(a.enc.buf), a.enc.start-int64(a.enc.blocks.front)
+	}
+	if _, err := a.file.WriteAt(b, at); err != nil {
 		return fmt.Errorf("wal: write of %d bytes at %d of %s: %w", n, a.enc.start, a.path, err)
 	}
 	w.wrote()

@@ -11,8 +11,8 @@ type BlockWriter interface {
 	// WriteBlocks is WriteAt and then Sync. p is whole blocks: its address and length, and off, are multiples of
 	// DirectAlign. Nothing that WriteAt has written may wait for a Sync.
 	//
-	// done is false where it cannot be done so now. Each sector of p's place is then as it was or as p has it, and WriteAt and
-	// Sync have to follow. After an error the rules of Sync's hold.
+	// done is false where it cannot be done so now. Each sector of p's place is then as it was or as p has it, and WriteAt of all
+	// of p and Sync have to follow. After an error the rules of Sync's hold.
 	WriteBlocks(p []byte, off int64) (done bool, err error)
 }
 
@@ -42,9 +42,21 @@ type blockFile struct {
 // blockRefusal is how many of a file's WriteBlocks it takes for one to be refused.
 const blockRefusal = 7
 
+// WriteAt leaves out what does not change: a disk writes such bytes again in any case, with the block that they are in, and what
+// Mem takes from a block that was under way, it takes from the bytes that were written.
 func (f *blockFile) WriteAt(p []byte, off int64) (int, error) {
+	have := make([]byte, len(p))
+	n, err := f.ReadAt(have, off)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	same := 0
+	for same < n && p[same] == have[same] {
+		same++
+	}
 	f.unsynced = true
-	return f.File.WriteAt(p, off)
+	n, err = f.File.WriteAt(p[same:], off+int64(same))
+	return same + n, err
 }
 
 func (f *blockFile) Sync() error {
@@ -60,17 +72,6 @@ func (f *blockFile) WriteBlocks(p []byte, off int64) (done bool, err error) {
 	if f.unsynced || len(p) == 0 || (at|uintptr(len(p))|uintptr(off))%DirectAlign != 0 {
 		panic(fmt.Sprintf("walfs: WriteBlocks of %d bytes at %#x to %d, unsynced: %v", len(p), at, off, f.unsynced))
 	}
-	// Bytes that are written as they are do not change: a write through the page cache has the disk write them again, too.
-	have := make([]byte, len(p))
-	n, err := f.ReadAt(have, off)
-	if err != nil && err != io.EOF {
-		return false, err
-	}
-	same := 0
-	for same < n && p[same] == have[same] {
-		same++
-	}
-	p, off = p[same:], off+int64(same)
 	if f.writes++; f.writes%blockRefusal == 0 {
 		_, err := f.WriteAt(p[:len(p)/2], off)
 		return false, err

@@ -3,7 +3,6 @@ package walfs
 import (
 	"errors"
 	"os"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +25,6 @@ func (o *osFile) WriteBlocks(p []byte, off int64) (done bool, err error) {
 		return false, nil
 	}
 	n, err := d.write(p, off)
-	runtime.KeepAlive(p)
 	switch {
 	case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP):
 		d.none = true // it wants other blocks, or has none
@@ -46,12 +44,13 @@ func (d *direct) write(p []byte, off int64) (n int, err error) {
 
 // open opens the file that f is by its descriptor: it may have another name by now.
 func (d *direct) open(f *os.File) bool {
-	var err error
-	d.f, err = os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), os.O_WRONLY|unix.O_DIRECT|unix.O_DSYNC, 0)
+	second, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), os.O_WRONLY|unix.O_DIRECT|unix.O_DSYNC, 0)
 	if err != nil {
-		d.f, d.none = nil, true
+		d.none = !UsedUp(err) // else there may be descriptors again next time
+		return false
 	}
-	return err == nil
+	d.f = second
+	return true
 }
 
 func (d *direct) close() error {

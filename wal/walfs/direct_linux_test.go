@@ -143,14 +143,15 @@ func TestWriteBlocksThatFails(t *testing.T) {
 			before := runtime.GOMAXPROCS(procs)
 			t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 			f, path := directFile(t)
-			require.NoError(t, f.direct.f.Close())
-			var err error
-			f.direct.f, err = os.Open(path) // to read
-			require.NoError(t, err)
-			done, err := f.WriteBlocks(wholeBlocks(1, 1), 0)
-			require.ErrorIs(t, err, unix.EBADF)
+			theHeld.rest = 0
+			held := theHeld.done
+			done, err := f.WriteBlocks(wholeBlocks(1, 1), 1<<62)
+			require.ErrorIs(t, err, unix.EFBIG)
 			require.ErrorContains(t, err, path)
 			require.False(t, done)
+			if procs == 1 && !theHeld.broken {
+				require.Equal(t, held+1, theHeld.done, "it failed on the way that it was to fail on")
+			}
 		})
 	}
 }
@@ -169,4 +170,40 @@ func TestWriteBlocksDoesNotAllocate(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// Less than all is not done.
+func TestWriteBlocksThatAreTooMany(t *testing.T) {
+	for name, procs := range map[string]int{"held": 1, "plain": 2} {
+		t.Run(name, func(t *testing.T) {
+			before := runtime.GOMAXPROCS(procs)
+			t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+			f, _ := directFile(t)
+			theHeld.rest = 0
+			var was unix.Rlimit
+			require.NoError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &was))
+			require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 5 * DirectAlign, Max: was.Max}))
+			done, err := f.WriteBlocks(wholeBlocks(2, 1), 4*DirectAlign)
+			require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &was))
+			require.False(t, done)
+			if err != nil {
+				require.ErrorIs(t, err, unix.EFBIG) // os.File writes the rest, and fails
+			}
+		})
+	}
+}
+
+// Both descriptors go with the file.
+func TestWriteBlocksCloses(t *testing.T) {
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(fds)
+	}
+	before := open()
+	for range 20 {
+		f, _ := directFile(t)
+		require.NoError(t, f.Close())
+	}
+	require.Less(t, open(), before+10) // others come and go: of the race detector, say
 }

@@ -3,7 +3,7 @@
 //
 // Three implementations: [OS] is the operating system, [Mem] is a memory file system that can lose or
 // tear whatever was not synced, and [Faulty] wraps either to inject errors, short writes, full disks and
-// syncs that hang.
+// syncs that hang. Files may be a [BlockWriter], too: those of [OS] on Linux are, and [InBlocks] has any be one.
 //
 // The rules, which [Mem] enforces as harshly as POSIX allows:
 //

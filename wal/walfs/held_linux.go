@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A node with one processor (GOMAXPROCS=1: several nodes share a machine) holds on to it while a short sync runs.
+// A node with one processor (GOMAXPROCS=1: several nodes share a machine) holds on to it while a short sync runs, or a write that is a
+// sync, too (direct_linux.go), which goes for one in all that follows.
 //
 // Go takes the processor from a goroutine that is in a system call for more than some 20 us, and gives it to another thread: a
 // monitor thread that looks every 20 us, a thread to wake, and one to put to sleep when the sync ends, 50 us later. That is
@@ -32,6 +33,7 @@ type held struct {
 
 	cb    iocb
 	cbs   [1]*iocb
+	buf   []byte // of a write under way
 	event ioEvent
 
 	done, long int // counts for tests
@@ -80,15 +82,17 @@ func (h *held) write(f *os.File, p []byte, off int64) (tried bool, n int, err er
 	}
 	defer h.mu.Unlock()
 	defer runtime.KeepAlive(f)
-	defer runtime.KeepAlive(p)
-	h.cb = iocb{opcode: iocbWrite, fd: uint32(f.Fd()), buf: uintptr(unsafe.Pointer(unsafe.SliceData(p))), bytes: uint64(len(p)), off: off}
+	h.buf = p // the kernel reads it meanwhile: it must not lie in a stack, which moves when it grows
+	defer func() { h.buf = nil }()
+	h.cb = iocb{opcode: iocbWrite, fd: uint32(f.Fd()), buf: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(p)))), bytes: uint64(len(p)), off: off}
 	h.cbs[0] = &h.cb
 	if n, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, h.ctx, 1, uintptr(unsafe.Pointer(&h.cbs))); errno != 0 || n != 1 {
 		return false, 0, nil // an ordinary write follows, and says what is wrong
 	}
 	h.await()
 	if h.event.res < 0 {
-		return true, 0, unix.Errno(-h.event.res)
+		err := unix.Errno(-h.event.res)
+		return err != unix.EINTR && err != unix.EAGAIN, 0, err // as those an ordinary write would try again
 	}
 	return true, int(h.event.res), nil
 }
@@ -152,7 +156,7 @@ type iocb struct {
 	opcode uint16
 	_      uint16
 	fd     uint32
-	buf    uintptr
+	buf    uint64
 	bytes  uint64
 	off    int64
 	_      [2]uint64 // flags

@@ -13,7 +13,7 @@ type osFS struct{}
 
 type osFile struct {
 	f      *os.File
-	direct direct // of it
+	direct direct
 }
 
 func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o750) }
