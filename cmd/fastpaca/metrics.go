@@ -38,7 +38,7 @@ func walMetrics(m *httpd.MetricsWriter, s *wal.Stats) {
 	for i := range bounds {
 		bounds[i] = wal.SyncBucket(i).Seconds()
 	}
-	m.Histogram("fastpaca_wal_fsync_duration_seconds", "Duration of fdatasync on the commit path.", bounds, s.SyncLatency[:], float64(s.SyncNanos)/1e9)
+	m.Histogram("fastpaca_wal_fsync_duration_seconds", "Duration of fdatasync on the commit path, or of the write that is one.", bounds, s.SyncLatency[:], float64(s.SyncNanos)/1e9)
 	m.Counter("fastpaca_wal_rotations_total", "Segments begun.", s.Rotations)
 	m.Counter("fastpaca_wal_segments_recycled_total", "Segments given another life.", s.Recycled)
 	m.Gauge("fastpaca_wal_segments", "Segments that hold live log.", float64(s.SegmentsLive))

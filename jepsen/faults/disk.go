@@ -18,7 +18,8 @@ import (
 const blockSize, sectorSize = 4096, 512
 
 // Disk is a file system over another one, that keeps what was not synced in memory. All methods may be called by several goroutines at
-// once, as far as walfs allows it.
+// once, as far as walfs allows it. Its files are no walfs.BlockWriter: a log writes to them by WriteAt and Sync, as on a file system that has
+// no direct writes.
 type Disk struct {
 	inner walfs.FS
 

@@ -146,6 +146,9 @@ func TestWriteBlocksThatFails(t *testing.T) {
 			theHeld.rest = 0
 			held := theHeld.done
 			done, err := f.WriteBlocks(wholeBlocks(1, 1), 1<<62)
+			if size, _ := f.Size(); size > 1<<62 {
+				t.Skip("a file system for files of any length")
+			}
 			require.ErrorIs(t, err, unix.EFBIG)
 			require.ErrorContains(t, err, path)
 			require.False(t, done)
