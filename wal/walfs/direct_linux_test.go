@@ -210,3 +210,27 @@ func TestWriteBlocksCloses(t *testing.T) {
 	}
 	require.Less(t, open(), before+10) // others come and go: of the race detector, say
 }
+
+// A write that takes longer than the limit is waited for in the ordinary way, to its end.
+func TestHeldWriteLetsGo(t *testing.T) {
+	h := oneProcessor(t)
+	f, path := directFile(t)
+	h.limit, h.rest, h.long = 0, 0, 0
+	done := h.done
+	want := wholeBlocks(2, 7)
+	tried, n, err := h.write(f.direct.f, want, DirectAlign)
+	require.NoError(t, err)
+	require.True(t, tried)
+	require.Equal(t, len(want), n)
+	require.Equal(t, done+1, h.done)
+	require.Nil(t, h.buf)
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got[DirectAlign:3*DirectAlign]))
+	if h.long == 0 {
+		t.Skip("the disk was done before it was asked")
+	}
+	tried, _, err = h.write(f.direct.f, want, DirectAlign)
+	require.NoError(t, err)
+	require.False(t, tried, "the next ones are not held")
+}
