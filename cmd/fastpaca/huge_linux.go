@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"fastpaca/httpd"
 	"fastpaca/shard/pulse"
 
 	"golang.org/x/sys/unix"
@@ -25,14 +26,20 @@ const (
 	// hugeShare of the memory is all that is reserved in one go.
 	hugeShare = 0.5
 	hugeEvery = time.Second
+	// hugeDear is the processor time for one huge page from which on the heap grows into ordinary ones. A page takes 0.1 to 0.5 ms where
+	// the machine has the memory, and 4 to 6 ms in a virtual machine whose host takes back what is free and gives it in small pages.
+	// Who needs the page waits, and with GOMAXPROCS=1 the whole node, and whoever waits for it.
+	hugeDear = 2 * time.Millisecond
 )
 
 // growIntoHugePages has the heap grow into huge pages, from before the state in dir is rebuilt until stop. The page faults of
 // a growing state are a third of the processor time of a restart otherwise, and they and the misses of the address cache some
 // percent of an append's (PERF.md, "Memory"). Go does not ask for huge pages, and most systems give them to those who ask only.
 //
+// Where a huge page is dear (hugeDear), the heap is left to ordinary pages from then on, which take as much in all, but 12 us at a time.
+//
 // It is a matter of speed only; whatever fails leaves ordinary pages.
-func growIntoHugePages(ctx context.Context, dir string) (stop func()) {
+func growIntoHugePages(ctx context.Context, dir string, say httpd.LogFunc) (stop func()) {
 	if operatorPaces() || !hugeForTheAsking() {
 		return func() {}
 	}
@@ -40,7 +47,9 @@ func growIntoHugePages(ctx context.Context, dir string) (stop func()) {
 	if total := memoryTotal(); total > 0 {
 		most = int64(float64(total) * hugeShare)
 	}
-	var heap hugeHeap
+	heap := hugeHeap{make: makePage, dear: func(took time.Duration) {
+		say(httpd.LevelInfo, "huge_pages_dear", "huge pages take long to make on this machine: the heap grows into ordinary ones", "took", took)
+	}}
 	heap.reserve(int(min(hugeStep+stateBytes(dir), most)))
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -89,6 +98,11 @@ func hugeForTheAsking() bool {
 type hugeHeap struct {
 	spans    []hugeSpan
 	resident []byte
+
+	make     func(hugeSpan) time.Duration // makes a page, and returns the processor time that it took; 0: not known
+	made     uintptr                      // bytes made since follow looked
+	dear     func(took time.Duration)     // is told, once
+	ordinary bool                         // and the heap grows into ordinary pages from then on
 }
 
 type hugeSpan struct{ from, end uintptr }
@@ -104,6 +118,35 @@ func (h *hugeHeap) reserve(size int) {
 	madvise(next, unix.MADV_HUGEPAGE)
 	h.spans = append(h.spans, next)
 	runtime.GC()
+	h.weigh()
+}
+
+// weigh makes the page that the heap comes to next, to see what it takes.
+func (h *hugeHeap) weigh() {
+	if len(h.spans) == 0 || h.spans[0].end-h.spans[0].from < hugePage {
+		return
+	}
+	took := h.make(hugeSpan{h.spans[0].from, h.spans[0].from + hugePage})
+	h.made += hugePage
+	if took < hugeDear {
+		return
+	}
+	for _, s := range h.spans {
+		madvise(s, unix.MADV_NOHUGEPAGE)
+	}
+	h.spans, h.ordinary = nil, true
+	h.dear(took)
+}
+
+// makePage has the system put memory there, as the first write would; what is there already stays. 0: it cannot (Linux before 5.14).
+func makePage(page hugeSpan) time.Duration {
+	runtime.LockOSThread() // its time is measured: that of others who run meanwhile is none of it
+	defer runtime.UnlockOSThread()
+	var before, after unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before) // there is always one
+	madvise(page, unix.MADV_POPULATE_WRITE)
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &after)
+	return time.Duration(after.Nano() - before.Nano())
 }
 
 // addresses is where an object of that size was made. It must not be cleared: half of the memory would be touched. So it is the
@@ -121,6 +164,9 @@ func addresses(size int) uintptr {
 // but where the collector returns a part of one to the system, the system must not fill it up again behind its back. A heap that
 // does not grow is left alone, whatever is left: to reserve takes a collection.
 func (h *hugeHeap) follow(step int) {
+	if h.ordinary {
+		return
+	}
 	var left, grown uintptr
 	for i := range h.spans {
 		used := h.used(h.spans[i])
@@ -130,8 +176,14 @@ func (h *hugeHeap) follow(step int) {
 		grown += used.end - used.from
 	}
 	h.spans = slices.DeleteFunc(h.spans, func(s hugeSpan) bool { return s.from == s.end })
-	if grown > 0 && left < uintptr(step)/4 {
+	made := h.made
+	h.made = 0
+	switch {
+	case grown <= made:
+	case left < uintptr(step)/4:
 		h.reserve(step)
+	default:
+		h.weigh() // again and again: some of what is free may be at hand, and the rest not
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -85,18 +86,13 @@ func needHugePages(t *testing.T, size int) {
 // own, since addresses that other tests have used do not get huge pages any more.
 func TestHeapGrowsIntoHugePages(t *testing.T) {
 	const step = 96 << 20
-	const fresh = "FASTPACA_TEST_FRESH_HEAP"
-	if os.Getenv(fresh) == "" {
+	if os.Getenv(freshHeap) == "" {
 		needHugePages(t, 2*step)
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHeapGrowsIntoHugePages$", "-test.v")
-		cmd.Env = append(os.Environ(), fresh+"=1")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.Contains(t, string(out), "--- PASS: "+t.Name())
+		inFreshProcess(t)
 		return
 	}
 	debug.SetGCPercent(-1)
-	var heap hugeHeap
+	heap := cheapHeap()
 	resident := kilobytes(t, "Rss")
 	heap.reserve(step)
 	require.Less(t, kilobytes(t, "Rss")-resident, 16<<10, "what is reserved is not touched")
@@ -117,6 +113,73 @@ func TestHeapGrowsIntoHugePages(t *testing.T) {
 	heap.spans = nil
 	heap.follow(step)
 	require.Empty(t, heap.spans, "a heap that does not grow reserves nothing")
+}
+
+// cheapHeap is one whose pages take nothing to make, whatever machine this is.
+func cheapHeap() *hugeHeap {
+	return &hugeHeap{make: func(page hugeSpan) time.Duration { makePage(page); return 0 }}
+}
+
+// TestHeapLeavesDearPages: when a page has taken long to make, the heap grows into ordinary ones from then on; and a heap that
+// does not grow makes none to find that out.
+func TestHeapLeavesDearPages(t *testing.T) {
+	const step = 64 << 20
+	if os.Getenv(freshHeap) == "" {
+		needHugePages(t, step)
+		inFreshProcess(t)
+		return
+	}
+	debug.SetGCPercent(-1)
+	heap, made, told := cheapHeap(), 0, 0
+	var takes time.Duration
+	heap.make = func(page hugeSpan) time.Duration {
+		made++
+		makePage(page)
+		return takes
+	}
+	heap.dear = func(took time.Duration) {
+		told++
+		require.Equal(t, takes, took)
+	}
+	before := kilobytes(t, "AnonHugePages")
+	heap.reserve(step)
+	require.Equal(t, 1, made)
+	require.Equal(t, hugePage>>10, kilobytes(t, "AnonHugePages")-before, "one page was made")
+	for range 3 {
+		heap.follow(step)
+	}
+	require.Equal(t, 1, made, "the heap has not grown but by the page that was made")
+
+	state := grown(8 << 20)
+	takes = hugeDear
+	heap.follow(step)
+	require.Equal(t, 2, made)
+	require.Equal(t, 1, told)
+	runtime.KeepAlive(state)
+
+	before = kilobytes(t, "AnonHugePages")
+	state = append(state, grown(step/2)...)
+	require.Equal(t, before, kilobytes(t, "AnonHugePages"), "ordinary pages")
+	for range 3 {
+		heap.follow(step)
+	}
+	require.Empty(t, heap.spans)
+	require.Equal(t, 2, made)
+	require.Equal(t, 1, told)
+	runtime.KeepAlive(state)
+}
+
+// freshHeap is set for a test in a process of its own.
+const freshHeap = "FASTPACA_TEST_FRESH_HEAP"
+
+// inFreshProcess runs the test alone in a process of its own.
+func inFreshProcess(t *testing.T) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), freshHeap+"=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: "+t.Name())
 }
 
 // TestNothingIsReservedUnderALimit: where addresses are limited, what is reserved would be missing elsewhere.

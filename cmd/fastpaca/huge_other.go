@@ -2,7 +2,11 @@
 
 package main
 
-import "context"
+import (
+	"context"
+
+	"fastpaca/httpd"
+)
 
 // growIntoHugePages does nothing where heaps do not ask for huge pages.
-func growIntoHugePages(context.Context, string) (stop func()) { return func() {} }
+func growIntoHugePages(context.Context, string, httpd.LogFunc) (stop func()) { return func() {} }

@@ -43,7 +43,7 @@ func server(args []string, stdout, stderr io.Writer) int {
 	// These two are here and not in serve, where tests come by many times: they are for a whole process, and the second for a
 	// heap that has hardly been used.
 	shareProcessors(&cfg, say)
-	stopGrowing := growIntoHugePages(ctx, cfg.dataDir)
+	stopGrowing := growIntoHugePages(ctx, cfg.dataDir, say)
 	defer stopGrowing()
 	if err := serve(ctx, &cfg, log); err != nil {
 		say(httpd.LevelError, "stopped", "the node cannot run", "error", err.Error())
