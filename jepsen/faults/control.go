@@ -43,7 +43,9 @@ type Machine struct {
 }
 
 // NewMachine returns a machine that nothing is wrong with.
-func NewMachine() *Machine { return &Machine{Disk: NewDisk(walfs.OS())} }
+func NewMachine() *Machine {
+	return &Machine{Disk: NewDisk(walfs.OS(), os.Getenv(BlocksVar) == "1")}
+}
 
 // Serve obeys commands at the socket until the process ends. It takes the place of a socket that a dead process left.
 func (m *Machine) Serve(path string) error {

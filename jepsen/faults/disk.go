@@ -18,10 +18,10 @@ import (
 const blockSize, sectorSize = 4096, 512
 
 // Disk is a file system over another one, that keeps what was not synced in memory. All methods may be called by several goroutines at
-// once, as far as walfs allows it. Its files are no walfs.BlockWriter: a log writes to them by WriteAt and Sync, as on a file system that has
-// no direct writes.
+// once, as far as walfs allows it.
 type Disk struct {
-	inner walfs.FS
+	inner  walfs.FS
+	blocks bool // see BlocksVar
 
 	mu     sync.Mutex
 	files  map[string]*inode // by path, of files that were opened in this life
@@ -49,9 +49,9 @@ type nameChange struct {
 	name, to string   // OpRename: the new name; OpRemove: where the file is hidden
 }
 
-// NewDisk returns a sound disk over inner.
-func NewDisk(inner walfs.FS) *Disk {
-	return &Disk{inner: inner, files: map[string]*inode{}, swept: map[string]bool{}}
+// NewDisk returns a sound disk over inner. blocks says whether its files are a walfs.BlockWriter each (BlocksVar).
+func NewDisk(inner walfs.FS, blocks bool) *Disk {
+	return &Disk{inner: inner, blocks: blocks, files: map[string]*inode{}, swept: map[string]bool{}}
 }
 
 // Slow makes each sync and each change of a name take so much longer.
@@ -136,7 +136,7 @@ func (d *Disk) Create(name string) (walfs.File, error) {
 	n := &inode{dirty: map[int64]*[blockSize]byte{}}
 	d.files[name] = n
 	d.names = append(d.names, nameChange{op: walfs.OpCreate, name: name})
-	return &file{d: d, n: n, inner: f, path: name}, nil
+	return d.opened(&file{d: d, n: n, inner: f, path: name}), nil
 }
 
 // Open implements walfs.FS.
@@ -156,7 +156,7 @@ func (d *Disk) Open(name string) (walfs.File, error) {
 		}
 		d.files[name] = n
 	}
-	return &file{d: d, n: n, inner: f, path: name}, nil
+	return d.opened(&file{d: d, n: n, inner: f, path: name}), nil
 }
 
 // Rename implements walfs.FS.
@@ -241,6 +241,13 @@ func (d *Disk) SyncDir(dir string) error {
 	}
 	d.names = kept
 	return nil
+}
+
+func (d *Disk) opened(f *file) walfs.File {
+	if d.blocks {
+		return blockFile{f}
+	}
+	return f
 }
 
 // file is an open file of a Disk.

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -22,14 +23,30 @@ func TestDiskIsAFile(t *testing.T) {
 		dice := rand.New(rand.NewPCG(seed, 1))
 		name, inner := "/f", walfs.NewMem()
 		require.NoError(t, inner.MkdirAll("/"))
-		d := NewDisk(inner)
+		d := NewDisk(inner, seed%2 == 1)
 		f, err := d.Create(name)
 		require.NoError(t, err)
 		var now, synced []byte
+		write := func(off, n int) []byte {
+			p := make([]byte, n)
+			for i := range p {
+				p[i] = byte(dice.IntN(256))
+			}
+			now = append(now, make([]byte, max(0, off+n-len(now)))...)
+			copy(now[off:], p)
+			return p
+		}
 		for range 200 {
 			switch dice.IntN(8) {
 			case 0:
-				require.NoError(t, f.Sync())
+				if w, ok := f.(walfs.BlockWriter); ok {
+					off := dice.IntN(4) * blockSize
+					done, err := w.WriteBlocks(write(off, blockSize), int64(off))
+					require.NoError(t, err)
+					require.True(t, done)
+				} else {
+					require.NoError(t, f.Sync())
+				}
 				synced = append(synced[:0], now...)
 			case 1:
 				size := dice.IntN(most)
@@ -43,14 +60,8 @@ func TestDiskIsAFile(t *testing.T) {
 				require.NoError(t, err)
 			default:
 				off, n := dice.IntN(most), 1+dice.IntN(2*blockSize)
-				p := make([]byte, n)
-				for i := range p {
-					p[i] = byte(dice.IntN(256))
-				}
-				_, err := f.WriteAt(p, int64(off))
+				_, err := f.WriteAt(write(off, n), int64(off))
 				require.NoError(t, err)
-				now = append(now, make([]byte, max(0, off+n-len(now)))...)
-				copy(now[off:], p)
 			}
 			size, err := f.Size()
 			require.NoError(t, err)
@@ -63,7 +74,7 @@ func TestDiskIsAFile(t *testing.T) {
 			require.Equal(t, got < n, err == io.EOF, "%v", err)
 		}
 		require.NoError(t, f.Close())
-		again, err := NewDisk(inner).Open(name)
+		again, err := NewDisk(inner, false).Open(name)
 		require.NoError(t, err)
 		p := make([]byte, len(synced))
 		_, err = again.ReadAt(p, 0)
@@ -79,7 +90,7 @@ func TestNamesAreLostUntilSynced(t *testing.T) {
 	for seed := range uint64(400) {
 		dir, inner := "/d", walfs.NewMem()
 		require.NoError(t, inner.MkdirAll(dir))
-		d := NewDisk(inner)
+		d := NewDisk(inner, false)
 		write := func(name, text string) {
 			f, err := d.Create(filepath.Join(dir, name))
 			require.NoError(t, err)
@@ -98,7 +109,7 @@ func TestNamesAreLostUntilSynced(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"c", "d"}, names)
 		d.LosePower(rand.New(rand.NewPCG(seed, 0)))
-		names, err = NewDisk(inner).List(dir)
+		names, err = NewDisk(inner, false).List(dir)
 		require.NoError(t, err)
 		state := ""
 		for _, n := range names {
@@ -112,27 +123,37 @@ func TestNamesAreLostUntilSynced(t *testing.T) {
 	}
 }
 
-// TestUnsyncedBytes: of what was not synced, power loss keeps some blocks, loses some and tears some; what was synced stays.
+// TestUnsyncedBytes: of what was not synced, power loss keeps some blocks, loses some and tears some; what was synced stays. A write of blocks
+// that did not succeed is not synced.
 func TestUnsyncedBytes(t *testing.T) {
+	for _, blocks := range []bool{false, true} {
+		testUnsyncedBytes(t, blocks)
+	}
+}
+
+func testUnsyncedBytes(t *testing.T, inBlocks bool) {
 	kept, lost, torn := 0, 0, 0
 	for seed := range uint64(60) {
 		name, inner := "/f", walfs.NewMem()
 		require.NoError(t, inner.MkdirAll("/"))
-		d := NewDisk(inner)
+		d := NewDisk(inner, inBlocks)
 		f, err := d.Create(name)
 		require.NoError(t, err)
-		fill := func(b byte, blocks int) {
-			p := make([]byte, blocks*blockSize)
-			for i := range p {
-				p[i] = b
+		fill := func(b byte, blocks int) error {
+			p := bytes.Repeat([]byte{b}, blocks*blockSize)
+			if w, ok := f.(walfs.BlockWriter); ok {
+				done, err := w.WriteBlocks(p, 0)
+				require.Equal(t, err == nil, done)
+				return err
 			}
 			_, err := f.WriteAt(p, 0)
 			require.NoError(t, err)
+			return f.Sync()
 		}
-		fill('o', 8)
-		require.NoError(t, f.Sync())
+		require.NoError(t, fill('o', 8))
 		require.NoError(t, d.SyncDir(filepath.Dir(name)))
-		fill('n', 4)
+		d.FailSyncs()
+		require.ErrorIs(t, fill('n', 4), syscall.EIO)
 		d.LosePower(rand.New(rand.NewPCG(seed, 0)))
 		g, err := inner.Open(name)
 		require.NoError(t, err)
@@ -188,6 +209,8 @@ func TestTrouble(t *testing.T) {
 	_, err = f.WriteAt(make([]byte, 100), 0)
 	require.NoError(t, err, "it does not grow")
 	_, err = f.WriteAt(make([]byte, 100), 1)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	_, err = blockFile{f.(*file)}.WriteBlocks(make([]byte, blockSize), 0)
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	_, err = m.Disk.Create(filepath.Join(dir, "g"))
 	require.ErrorIs(t, err, syscall.ENOSPC)

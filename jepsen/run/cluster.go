@@ -46,8 +46,9 @@ type node struct {
 
 	own sync.Mutex // of the fault that stops, starts or harms it: no two at once
 
-	mu    sync.Mutex // for child
-	child *proc.Child
+	mu     sync.Mutex // for these
+	child  *proc.Child
+	starts int
 }
 
 type cluster struct {
@@ -97,16 +98,19 @@ func shorter(path string) string {
 	return path
 }
 
-// start runs the node's process, in its namespace, unless it runs.
+// start runs the node's process, in its namespace, unless it runs. Its log is written in one of the two ways that there are
+// (faults.BlocksVar), at the next start in the other one, each of them by some nodes at any time.
 func (n *node) start() (err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.child != nil && n.child.Alive() {
 		return nil
 	}
+	n.starts++
+	env := append(slices.Clip(n.env), fmt.Sprintf("%s=%d", faults.BlocksVar, (n.id+n.starts+1)%2))
 	n.host.Do(func() {
 		n.child, err = proc.Start(proc.Spec{Name: n.name, Args: []string{n.bin, "server"}, Log: n.log,
-			Addr: n.at, Env: n.env})
+			Addr: n.at, Env: env})
 	})
 	return err
 }
