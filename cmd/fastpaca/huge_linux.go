@@ -57,7 +57,7 @@ func growIntoHugePages(ctx context.Context, dir string, say httpd.LogFunc) (stop
 		defer close(done)
 		tick := pulse.NewTicker(hugeEvery)
 		defer tick.Stop()
-		for {
+		for len(heap.spans) > 0 {
 			select {
 			case <-tick.C:
 				tick.Next()
@@ -94,15 +94,15 @@ func hugeForTheAsking() bool {
 	return true
 }
 
-// hugeHeap is where the heap grows next: these addresses are its own, marked for huge pages, and not in use yet.
+// hugeHeap is where the heap grows next: these addresses are its own, marked for huge pages, and not in use yet. Once there are none,
+// there will be none, and it grows into ordinary pages.
 type hugeHeap struct {
 	spans    []hugeSpan
 	resident []byte
 
-	make     func(hugeSpan) time.Duration // makes a page, and returns the processor time that it took; 0: not known
-	made     uintptr                      // bytes made since follow looked
-	dear     func(took time.Duration)     // is told, once
-	ordinary bool                         // and the heap grows into ordinary pages from then on
+	make func(hugeSpan) time.Duration // makes a page, and returns the processor time that it took
+	made uintptr                      // bytes made since follow looked
+	dear func(took time.Duration)     // is told, once
 }
 
 type hugeSpan struct{ from, end uintptr }
@@ -123,10 +123,11 @@ func (h *hugeHeap) reserve(size int) {
 
 // weigh makes the page that the heap comes to next, to see what it takes.
 func (h *hugeHeap) weigh() {
-	if len(h.spans) == 0 || h.spans[0].end-h.spans[0].from < hugePage {
-		return
+	next := h.spans[0]
+	if next.from == next.end {
+		return // all of it was in use before
 	}
-	took := h.make(hugeSpan{h.spans[0].from, h.spans[0].from + hugePage})
+	took := h.make(hugeSpan{next.from, next.from + hugePage})
 	h.made += hugePage
 	if took < hugeDear {
 		return
@@ -134,11 +135,12 @@ func (h *hugeHeap) weigh() {
 	for _, s := range h.spans {
 		madvise(s, unix.MADV_NOHUGEPAGE)
 	}
-	h.spans, h.ordinary = nil, true
+	h.spans = nil
 	h.dear(took)
 }
 
-// makePage has the system put memory there, as the first write would; what is there already stays. 0: it cannot (Linux before 5.14).
+// makePage has the system put memory there, as the first write would; what is there already stays. It takes next to
+// nothing where there is no such call (Linux before 5.14).
 func makePage(page hugeSpan) time.Duration {
 	runtime.LockOSThread() // its time is measured: that of others who run meanwhile is none of it
 	defer runtime.UnlockOSThread()
@@ -164,9 +166,6 @@ func addresses(size int) uintptr {
 // but where the collector returns a part of one to the system, the system must not fill it up again behind its back. A heap that
 // does not grow is left alone, whatever is left: to reserve takes a collection.
 func (h *hugeHeap) follow(step int) {
-	if h.ordinary {
-		return
-	}
 	var left, grown uintptr
 	for i := range h.spans {
 		used := h.used(h.spans[i])

@@ -20,8 +20,7 @@ const blockSize, sectorSize = 4096, 512
 // Disk is a file system over another one, that keeps what was not synced in memory. All methods may be called by several goroutines at
 // once, as far as walfs allows it.
 type Disk struct {
-	inner  walfs.FS
-	blocks bool // see BlocksVar
+	inner walfs.FS
 
 	mu     sync.Mutex
 	files  map[string]*inode // by path, of files that were opened in this life
@@ -49,9 +48,9 @@ type nameChange struct {
 	name, to string   // OpRename: the new name; OpRemove: where the file is hidden
 }
 
-// NewDisk returns a sound disk over inner. blocks says whether its files are a walfs.BlockWriter each (BlocksVar).
-func NewDisk(inner walfs.FS, blocks bool) *Disk {
-	return &Disk{inner: inner, blocks: blocks, files: map[string]*inode{}, swept: map[string]bool{}}
+// NewDisk returns a sound disk over inner.
+func NewDisk(inner walfs.FS) *Disk {
+	return &Disk{inner: inner, files: map[string]*inode{}, swept: map[string]bool{}}
 }
 
 // Slow makes each sync and each change of a name take so much longer.
@@ -136,7 +135,7 @@ func (d *Disk) Create(name string) (walfs.File, error) {
 	n := &inode{dirty: map[int64]*[blockSize]byte{}}
 	d.files[name] = n
 	d.names = append(d.names, nameChange{op: walfs.OpCreate, name: name})
-	return d.opened(&file{d: d, n: n, inner: f, path: name}), nil
+	return &file{d: d, n: n, inner: f, path: name}, nil
 }
 
 // Open implements walfs.FS.
@@ -156,7 +155,7 @@ func (d *Disk) Open(name string) (walfs.File, error) {
 		}
 		d.files[name] = n
 	}
-	return d.opened(&file{d: d, n: n, inner: f, path: name}), nil
+	return &file{d: d, n: n, inner: f, path: name}, nil
 }
 
 // Rename implements walfs.FS.
@@ -241,13 +240,6 @@ func (d *Disk) SyncDir(dir string) error {
 	}
 	d.names = kept
 	return nil
-}
-
-func (d *Disk) opened(f *file) walfs.File {
-	if d.blocks {
-		return blockFile{f}
-	}
-	return f
 }
 
 // file is an open file of a Disk.
