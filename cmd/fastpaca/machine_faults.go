@@ -25,7 +25,7 @@ func openNode(opt cluster.Options) (*cluster.Node, error) {
 		return cluster.Open(opt)
 	}
 	m := breakable.NewMachine()
-	opt.Shard.FS, opt.Shard.NowMs, opt.Now = m.Disk, m.Clock.NowMs, m.Clock.Now
+	opt.Shard.FS, opt.Shard.NowMs, opt.Now = m.FS, m.Clock.NowMs, m.Clock.Now
 	if source := os.Getenv(breakable.SourceVar); source != "" {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 		opt.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }

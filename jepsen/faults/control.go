@@ -21,6 +21,9 @@ const (
 	SocketVar = "FASTPACA_FAULTS_SOCKET"
 	// SourceVar is the address that connections to other nodes come from, so that a proxy knows whose they are. Default: the kernel's choice.
 	SourceVar = "FASTPACA_FAULTS_SOURCE"
+	// BlocksVar set to 1 makes the disk one that writes and syncs in one operation (walfs.InBlocks), as most do. Without it a log
+	// writes by WriteAt and Sync. What is under way when power is lost is as bytes that were not synced, either way.
+	BlocksVar = "FASTPACA_FAULTS_BLOCKS"
 )
 
 // Machine is what can be broken, and the socket through which.
@@ -37,6 +40,7 @@ const (
 //	state               what Machine.State says of the contexts whose ids follow, a line each, up to an empty line
 type Machine struct {
 	Disk  *Disk
+	FS    walfs.FS // Disk, as BlocksVar wants it
 	Clock Clock
 	// State writes what replicas hold of the contexts with these ids, for comparison; set before Serve.
 	State func(w io.Writer, ids []string)
@@ -44,7 +48,12 @@ type Machine struct {
 
 // NewMachine returns a machine that nothing is wrong with.
 func NewMachine() *Machine {
-	return &Machine{Disk: NewDisk(walfs.OS(), os.Getenv(BlocksVar) == "1")}
+	m := &Machine{Disk: NewDisk(walfs.OS())}
+	m.FS = m.Disk
+	if os.Getenv(BlocksVar) == "1" {
+		m.FS = walfs.InBlocks(m.Disk)
+	}
+	return m
 }
 
 // Serve obeys commands at the socket until the process ends. It takes the place of a socket that a dead process left.

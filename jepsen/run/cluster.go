@@ -106,8 +106,8 @@ func (n *node) start() (err error) {
 	if n.child != nil && n.child.Alive() {
 		return nil
 	}
+	env := append(slices.Clip(n.env), fmt.Sprintf("%s=%d", faults.BlocksVar, (n.id+n.starts)%2))
 	n.starts++
-	env := append(slices.Clip(n.env), fmt.Sprintf("%s=%d", faults.BlocksVar, (n.id+n.starts+1)%2))
 	n.host.Do(func() {
 		n.child, err = proc.Start(proc.Spec{Name: n.name, Args: []string{n.bin, "server"}, Log: n.log,
 			Addr: n.at, Env: env})
