@@ -29,6 +29,7 @@ type held struct {
 	ctx    uintptr    // the kernel's, 0: not asked for yet
 	broken bool       // there is no AIO here, or not for these files
 	rest   int        // so many syncs are not held, since one was long
+	next   int        // and so many after the next one, should it be long as well
 	limit  time.Duration
 
 	cb    iocb
@@ -43,7 +44,9 @@ const (
 	// holdMax bounds how long nothing else of this process runs. A disk worth holding for takes 40 to 100 us, and as much again
 	// until a thread of the kernel that ends the sync gets hold of a busy processor.
 	holdMax = 500 * time.Microsecond
-	// holdRest syncs are not held after one that took longer: a slow disk costs holdMax once in so many syncs.
+	// holdRest bounds how many syncs are not held after some that took longer: a slow disk costs holdMax once in so many. One
+	// alone is nothing to go by: even a fast disk has two to five in a hundred, most of which waited for a processor. So after the
+	// first it is one, and twice as many after each that follows it.
 	holdRest = 16
 	// holdBytes is the longest write that is held. A longer one takes longer than holdMax on most disks.
 	holdBytes = 256 << 10
@@ -120,8 +123,11 @@ func (h *held) await() {
 	limit := unix.NsecToTimespec(int64(h.limit))
 	n, _, _ := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, h.ctx, 1, 1, uintptr(unsafe.Pointer(&h.event)), uintptr(unsafe.Pointer(&limit)), 0)
 	if n != 1 { // time is up, or a signal came
-		h.rest, h.long = holdRest, h.long+1
+		h.rest, h.long = max(1, h.next), h.long+1
+		h.next = min(2*h.rest, holdRest)
 		h.wait()
+	} else {
+		h.next = 0
 	}
 	h.done++
 }

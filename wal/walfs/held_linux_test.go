@@ -54,28 +54,32 @@ func TestHeldSync(t *testing.T) {
 	require.Equal(t, 21, h.done)
 }
 
-// A sync that takes longer than the limit is waited for in the ordinary way, and the next ones are not held.
+// A sync that takes longer than the limit is waited for in the ordinary way, and the next one is not held; more and more of them
+// while that goes on, and one again after a short one.
 func TestHeldSyncLetsGo(t *testing.T) {
 	h := oneProcessor(t)
-	h.limit, h.rest, h.long = 0, 0, 0 // a signal may have ended the first one early
 	f := dirtyFile(t)
-	done := h.done
-	tried, err := h.sync(f)
-	require.NoError(t, err)
-	require.True(t, tried)
-	require.Equal(t, done+1, h.done, "it came to its end")
-	if h.long == 0 {
-		t.Skip("the disk was done before it was asked")
-	}
-	require.Equal(t, holdRest, h.rest)
-	for range holdRest {
-		tried, err = h.sync(f)
+	h.rest, h.next = 0, 0 // a signal may have ended the first one early
+	for _, rest := range []int{1, 2, 4, 8, 16, 16, -1, 1, 2} {
+		h.limit = 0
+		if rest < 0 { // a short one
+			h.limit = time.Minute
+		}
+		done, long := h.done, h.long
+		tried, err := h.sync(f)
 		require.NoError(t, err)
-		require.False(t, tried)
+		require.True(t, tried)
+		require.Equal(t, done+1, h.done, "it came to its end")
+		if (h.long == long) != (rest < 0) {
+			t.Skip("the disk was done before it was asked, or a signal came")
+		}
+		require.Equal(t, max(rest, 0), h.rest)
+		for range max(rest, 0) {
+			tried, err = h.sync(f)
+			require.NoError(t, err)
+			require.False(t, tried)
+		}
 	}
-	tried, err = h.sync(f)
-	require.NoError(t, err)
-	require.True(t, tried)
 }
 
 // What AIO does not take is left to the ordinary call, and AIO is not asked again. What a sync fails with is passed on.
