@@ -121,6 +121,24 @@ func TestStepDoesAllWork(t *testing.T) {
 	require.True(t, w.Step())
 	require.Equal(t, records+1, w.count.records.Load(), "the mark")
 
+	put()
+	require.True(t, w.Step())
+	records = w.count.records.Load()
+	for range 5 { // a busy log has no marks
+		now = now.Add(20 * time.Millisecond)
+		put()
+		require.True(t, w.Step())
+		require.False(t, w.Step())
+	}
+	require.Equal(t, records+5, w.count.records.Load(), "no mark")
+	for range 2 {
+		now = now.Add(25 * time.Millisecond)
+		w.Step()
+	}
+	require.Equal(t, records+6, w.count.records.Load(), "the mark, once it is quiet")
+	now = now.Add(time.Minute)
+	require.False(t, w.Step(), "and one of them")
+
 	for !w.Full() {
 		put()
 		stepAll()

@@ -66,8 +66,8 @@ type Options struct {
 	// every segment is removed and the next one pre-written from nothing.
 	FreeSegments int
 
-	// IdleMark is how long after the last batch a watermark record is written (without a sync); default
-	// 25 ms, negative: at once when the queue is empty.
+	// IdleMark is how long after the last batch a watermark record is written (without a sync), or up to twice as long;
+	// default 25 ms, negative: at once when the queue is empty.
 	IdleMark time.Duration
 
 	// RetryEvery is the pause between attempts to create a segment on a full disk; default 1 s.

@@ -65,6 +65,7 @@ type WAL struct {
 
 	markTimer *time.Timer
 	markArmed atomic.Bool
+	markSyncs uint64 // syncs until the timer was set; whoever sets it or hears of it has this
 
 	units struct {
 		sync.Mutex

@@ -452,12 +452,17 @@ func (w *WAL) writeMark() error {
 	return w.write()
 }
 
-// armMark asks for a mark after a quiet time. At most one timer is pending, so that a busy log pays for
-// one every IdleMark and not for one per commit.
+// armMark asks for a mark after a quiet time. At most one timer is pending, which a busy log only looks at: what is synced
+// promises what was before.
 func (w *WAL) armMark() {
 	if !w.act.unmarked || w.markArmed.Swap(true) {
 		return
 	}
+	w.awaitMark()
+}
+
+func (w *WAL) awaitMark() {
+	w.markSyncs = w.count.syncs.Load()
 	if w.o.Manual {
 		w.manual.markAt = w.o.Now().Add(w.o.IdleMark)
 		return
@@ -465,7 +470,13 @@ func (w *WAL) armMark() {
 	w.markTimer.Reset(w.o.IdleMark)
 }
 
+// markDue asks for the mark, if nothing was synced since it was asked for. A mark on a busy log would promise nothing that the next
+// batch does not, and make that a write through the page cache with a sync behind it, in place of one operation.
 func (w *WAL) markDue() {
+	if w.markSyncs != w.count.syncs.Load() {
+		w.awaitMark()
+		return
+	}
 	w.markArmed.Store(false)
 	w.q.ask(func(q *queue) { q.mark = true })
 }
