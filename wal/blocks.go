@@ -1,10 +1,6 @@
 package wal
 
-import (
-	"unsafe"
-
-	"fastpaca/wal/walfs"
-)
+import "fastpaca/wal/walfs"
 
 // blocks is the memory that an encoder's buffer lies in: it begins where a block of the file does, and as a disk wants
 // it (walfs.DirectAlign), so that what is written can be made whole blocks without a copy.
@@ -22,7 +18,7 @@ type blocks struct {
 // grow returns buf with room for n more bytes.
 func (m *blocks) grow(buf []byte, n int) []byte {
 	used := m.front + len(buf)
-	mem := alignedBlocks(max(used+n, 2*len(m.mem)))
+	mem := walfs.Aligned(int(alignUp(int64(max(used+n, 2*len(m.mem))), blockBytes)))
 	copy(mem, m.mem[:m.front])
 	copy(mem[m.front:], buf)
 	m.mem = mem
@@ -46,17 +42,9 @@ func (m *blocks) wrote(buf []byte, keep int) []byte {
 	last := end &^ (blockBytes - 1)
 	mem := m.mem
 	if len(mem) > keep {
-		mem = alignedBlocks(blockBytes)
+		mem = walfs.Aligned(blockBytes)
 	}
 	m.front = copy(mem, m.mem[last:end])
 	m.mem = mem
 	return mem[m.front:m.front]
-}
-
-// alignedBlocks returns so many bytes, or some more: whole blocks that begin where a disk can take them from.
-func alignedBlocks(n int) []byte {
-	n = int(alignUp(int64(n), blockBytes))
-	b := make([]byte, n+walfs.DirectAlign)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (walfs.DirectAlign - 1)
-	return b[skip : skip+n : skip+n]
 }

@@ -18,7 +18,7 @@ type zeros struct {
 }
 
 func newZeros(f File, size int64) *zeros {
-	z := &zeros{file: f, chunk: alignedBlocks(int(min(zeroChunk, size))), size: size}
+	z := &zeros{file: f, chunk: walfs.Aligned(int(min(zeroChunk, size))), size: size}
 	z.direct, _ = f.(walfs.BlockWriter)
 	return z
 }

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"fastpaca/wal/walfs"
 
@@ -24,12 +23,6 @@ func served(d *Disk, inBlocks bool) walfs.FS {
 	return d
 }
 
-// aligned is n bytes that lie as a disk wants whole blocks to.
-func aligned(n int) []byte {
-	p := make([]byte, n+walfs.DirectAlign)
-	return p[-int(uintptr(unsafe.Pointer(unsafe.SliceData(p))))&(walfs.DirectAlign-1):][:n]
-}
-
 // TestDiskIsAFile: reads see every write, synced or not, at any offset; a process that starts anew sees what was synced.
 func TestDiskIsAFile(t *testing.T) {
 	const most = 5 * blockSize
@@ -42,7 +35,7 @@ func TestDiskIsAFile(t *testing.T) {
 		require.NoError(t, err)
 		var now, synced []byte
 		write := func(off, n int) []byte {
-			p := aligned(n)
+			p := walfs.Aligned(n)
 			for i := range p {
 				p[i] = byte(dice.IntN(256))
 			}
@@ -158,7 +151,7 @@ func testUnsyncedBytes(t *testing.T, inBlocks bool) {
 		f, err := served(d, inBlocks).Create(name)
 		require.NoError(t, err)
 		fill := func(b byte, blocks int) error {
-			p := aligned(blocks * blockSize)
+			p := walfs.Aligned(blocks * blockSize)
 			for i := range p {
 				p[i] = b
 			}
@@ -234,7 +227,7 @@ func TestTrouble(t *testing.T) {
 	require.NoError(t, err, "it does not grow")
 	_, err = f.WriteAt(make([]byte, 100), 1)
 	require.ErrorIs(t, err, syscall.ENOSPC)
-	_, err = w.(walfs.BlockWriter).WriteBlocks(aligned(blockSize), 0)
+	_, err = w.(walfs.BlockWriter).WriteBlocks(walfs.Aligned(blockSize), 0)
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	_, err = m.Disk.Create(filepath.Join(dir, "g"))
 	require.ErrorIs(t, err, syscall.ENOSPC)

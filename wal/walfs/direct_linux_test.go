@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -17,9 +16,7 @@ import (
 
 // wholeBlocks returns n blocks where a disk can take them from, all of one byte.
 func wholeBlocks(n int, of byte) []byte {
-	b := make([]byte, (n+1)*DirectAlign)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (DirectAlign - 1)
-	b = b[skip : skip+n*DirectAlign]
+	b := Aligned(n * DirectAlign)
 	for i := range b {
 		b[i] = of
 	}
@@ -232,5 +229,5 @@ func TestHeldWriteLetsGo(t *testing.T) {
 	}
 	tried, _, err = h.write(f.direct.f, want, DirectAlign)
 	require.NoError(t, err)
-	require.False(t, tried, "the next ones are not held")
+	require.False(t, tried, "the next one is not held")
 }
