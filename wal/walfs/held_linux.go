@@ -122,14 +122,23 @@ func (h *held) begin() bool {
 func (h *held) await() {
 	limit := unix.NsecToTimespec(int64(h.limit))
 	n, _, _ := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, h.ctx, 1, 1, uintptr(unsafe.Pointer(&h.event)), uintptr(unsafe.Pointer(&limit)), 0)
-	if n != 1 { // time is up, or a signal came
-		h.rest, h.long = max(1, h.next), h.long+1
-		h.next = min(2*h.rest, holdRest)
+	inTime := n == 1 // or time is up, or a signal came
+	h.pace(inTime)
+	if !inTime {
+		h.long++
 		h.wait()
-	} else {
-		h.next = 0
 	}
 	h.done++
+}
+
+// pace says how many are not held after one that was, by whether that was done in time (holdRest).
+func (h *held) pace(inTime bool) {
+	if inTime {
+		h.next = 0
+		return
+	}
+	h.rest = max(1, h.next)
+	h.next = min(2*h.rest, holdRest)
 }
 
 // setup gets a context of AIO. Where that is to be had, but its events are forbidden, a sync could be started and not waited for: so they are

@@ -54,31 +54,38 @@ func TestHeldSync(t *testing.T) {
 	require.Equal(t, 21, h.done)
 }
 
-// A sync that takes longer than the limit is waited for in the ordinary way, and the next one is not held; more and more of them
-// while that goes on, and one again after a short one.
+// A sync that takes longer than the limit is waited for in the ordinary way, and the next one is not held.
 func TestHeldSyncLetsGo(t *testing.T) {
 	h := oneProcessor(t)
+	h.limit, h.rest, h.next, h.long = 0, 0, 0, 0 // a signal may have ended the first one early
 	f := dirtyFile(t)
-	h.rest, h.next = 0, 0 // a signal may have ended the first one early
-	for _, rest := range []int{1, 2, 4, 8, 16, 16, -1, 1, 2} {
-		h.limit = 0
-		if rest < 0 { // a short one
-			h.limit = time.Minute
-		}
-		done, long := h.done, h.long
-		tried, err := h.sync(f)
+	done := h.done
+	tried, err := h.sync(f)
+	require.NoError(t, err)
+	require.True(t, tried)
+	require.Equal(t, done+1, h.done, "it came to its end")
+	if h.long == 0 {
+		t.Skip("the disk was done before it was asked")
+	}
+	require.Equal(t, 1, h.rest)
+	h.rest = holdRest // as after several
+	for range holdRest {
+		tried, err = h.sync(f)
 		require.NoError(t, err)
-		require.True(t, tried)
-		require.Equal(t, done+1, h.done, "it came to its end")
-		if (h.long == long) != (rest < 0) {
-			t.Skip("the disk was done before it was asked, or a signal came")
-		}
-		require.Equal(t, max(rest, 0), h.rest)
-		for range max(rest, 0) {
-			tried, err = h.sync(f)
-			require.NoError(t, err)
-			require.False(t, tried)
-		}
+		require.False(t, tried)
+	}
+	tried, err = h.sync(f)
+	require.NoError(t, err)
+	require.True(t, tried)
+}
+
+// More and more are not held while that goes on, and one again after a short one.
+func TestHeldSyncPace(t *testing.T) {
+	var h held
+	for _, rest := range []int{1, 2, 4, 8, 16, 16, 0, 1, 2} {
+		h.pace(rest == 0)
+		require.Equal(t, rest, h.rest)
+		h.rest = 0 // they have been
 	}
 }
 
