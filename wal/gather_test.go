@@ -2,6 +2,7 @@ package wal
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,4 +34,22 @@ func TestOnlyABusyLogGathers(t *testing.T) {
 		yields(constant(300))
 	}
 	require.Equal(t, 1, yields(constant(300)), "the busy time is over")
+}
+
+// TestRoundsEnd: with one processor, the writer lets others run until that brings nothing more to write, and never beyond its bounds.
+func TestRoundsEnd(t *testing.T) {
+	rounds := func(waits func(round int) int, each time.Duration) (n int) {
+		now := time.Unix(0, 0)
+		r := rounds{began: now}
+		for ; r.more(waits(n), now); n++ {
+			now = now.Add(each)
+		}
+		return n
+	}
+	require.Equal(t, 1, rounds(func(int) int { return 300 }, 0), "nothing came")
+	require.Equal(t, 1, rounds(func(int) int { return 0 }, 0), "nothing to write")
+	require.Equal(t, 3, rounds(func(round int) int { return min(300*(round+1), 900) }, 0), "until nothing comes")
+	require.Equal(t, arriveRounds, rounds(func(round int) int { return 300 * (round + 1) }, 0))
+	require.Equal(t, 0, rounds(func(int) int { return arriveBytes }, 0), "enough for a sync")
+	require.Equal(t, 2, rounds(func(round int) int { return 300 * (round + 1) }, arriveTime*2/3), "something else has the processor")
 }

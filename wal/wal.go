@@ -80,9 +80,10 @@ type WAL struct {
 	activeID  atomic.Uint64 // set by the writer
 
 	// The writer's own.
-	gather gather
-	job    job
-	gaveUp bool // on a batch: nothing after it may be done either, it may count on it
+	gather   gather
+	arrivals arrivals
+	job      job
+	gaveUp   bool // on a batch: nothing after it may be done either, it may count on it
 
 	manual manual
 

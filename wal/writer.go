@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"fastpaca/jepsen/planted"
@@ -31,45 +30,17 @@ const writeChunk = 1 << 20
 const keepBuffer = 4 << 20
 
 // run is the one writer. There is no commit timer: a batch of batches is whatever was submitted while the
-// last sync ran, and what gather lets come.
+// last sync ran, and what comes while others run (letOthersRun).
 func (w *WAL) run() {
 	defer close(w.writerDone)
+	defer w.arrivals.close()
 	for closing := false; !closing; {
 		if !w.job.left() {
 			w.q.wait()
 		}
-		w.gather.begin()
-		for w.gather.more(w.job.rest + w.q.size()) {
-			runtime.Gosched()
-		}
+		w.letOthersRun()
 		closing = w.round()
 	}
-}
-
-// gather says how often the writer lets others run before it takes what waits: submitters that are runnable already then add
-// theirs to this sync, in place of the next one. Once brings up to 15% at 64 connections, and loses nothing at one (DESIGN,
-// measured).
-//
-// A busy log yields more often, while it has less than a block. The first to come back after a big sync would otherwise be
-// synced alone: at 64 connections that was four of ten syncs, each a block for one message. If nobody is runnable,
-// gatherYields cost a microsecond or two, and there is no waiting.
-type gather struct {
-	usual  int // bytes that waited after the first yield, of late
-	yields int // in this round
-}
-
-// gatherYields bounds it. 32 and 64 gathered no more.
-const gatherYields = 8
-
-func (g *gather) begin() { g.yields = 0 }
-
-// more says whether to yield once more, when n bytes wait.
-func (g *gather) more(n int) bool {
-	if g.yields == 1 {
-		g.usual += (n - g.usual) / 8
-	}
-	g.yields++
-	return g.yields == 1 || g.yields <= gatherYields && g.usual >= blockBytes/2 && n < blockBytes-blockSlack
 }
 
 // round takes what waits and serves it, or most of it (endsHere). It says whether it was the last.
