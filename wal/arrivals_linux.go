@@ -12,7 +12,8 @@ import (
 //
 // It waits for a descriptor of its own, as one does for a socket, and makes it ready when it has begun to. So the scheduler runs
 // whoever is there to run, asks the system which descriptors are ready, and is told of this one behind all that were ready
-// before it (epoll keeps them in that order, and Go takes each once). No other goroutine has to do anything for it.
+// before it (epoll keeps them in that order, and Go takes each once). No other goroutine has to do anything for it. Where there
+// always is something else to run, Go's monitor thread asks in its place, every 10 ms: that bounds the wait.
 //
 // It belongs to the writer.
 type arrivals struct {

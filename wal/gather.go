@@ -18,8 +18,8 @@ func (w *WAL) letOthersRun() {
 }
 
 // letArrive is letOthersRun where this is the only processor. To yield, by itself, brings little there: Go's scheduler asks the
-// system which sockets have something when there is nothing else to run, and a writer that yields is. So of three syncs one was for a
-// record or two, while the requests that had come in since the last one waited for it in their sockets (PERF.md, "Three nodes").
+// system which sockets have something when there is nothing else to run, and a writer that yields is. So three syncs in ten were for a
+// block or less, while the requests that had come in since the last one waited for it in their sockets (PERF.md, "Three nodes").
 //
 // A round lets in what has come, and whoever it is for submit it. The first yield is for those who read it, and wake the loop of
 // their shard; that lets others go first, too (shard/loop.go), so the second is for its pass. Rounds end when one has brought nothing.
@@ -43,8 +43,8 @@ type rounds struct {
 	had   int // bytes that waited before the last one
 }
 
-// The bounds of letArrive, for what waits while others bring more. The best of 1, 2, 4, 8 and 16 rounds are 8; with 64 and with 256
-// connections they end by themselves, as a rule.
+// The bounds of letArrive, for what waits while others bring more. The best of 1, 2, 4, 8 and 16 rounds are 8, which end by themselves
+// as a rule, with 64 connections and with 256.
 const (
 	arriveRounds = 8
 	// arriveBytes is what a sync is worth by itself: to write more takes longer, and there is nothing to share any more.
