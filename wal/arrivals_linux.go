@@ -17,31 +17,24 @@ import (
 //
 // It belongs to the writer.
 type arrivals struct {
-	file *os.File
-	raw  syscall.RawConn
-	try  func(fd uintptr) bool // once for all, so that a call allocates nothing
-	made bool                  // ready, in the wait under way
-	none bool                  // there is no such descriptor to be had
-	buf  [8]byte
+	asked bool // for the descriptor
+	file  *os.File
+	raw   syscall.RawConn       // its own; nil: it is not to be had
+	try   func(fd uintptr) bool // once for all, so that a call allocates nothing
+	made  bool                  // ready, in the wait under way
+	buf   [8]byte
 }
 
 // open says whether wait can be called.
 func (a *arrivals) open() bool {
-	if a.file != nil || a.none {
-		return !a.none
+	if !a.asked {
+		a.asked = true
+		if fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err == nil {
+			a.file, a.try = os.NewFile(uintptr(fd), "arrivals"), a.attempt
+			a.raw, _ = a.file.SyscallConn() // nil if it fails
+		}
 	}
-	a.none = true
-	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		return false
-	}
-	a.file = os.NewFile(uintptr(fd), "arrivals")
-	if a.raw, err = a.file.SyscallConn(); err != nil {
-		a.close()
-		return false
-	}
-	a.try, a.none = a.attempt, false
-	return true
+	return a.raw != nil
 }
 
 // attempt is RawConn's: false says that the descriptor is to be waited for. Neither system call can block.
@@ -64,6 +57,5 @@ func (a *arrivals) wait() {
 func (a *arrivals) close() {
 	if a.file != nil {
 		_ = a.file.Close() // there is nothing in it
-		a.file = nil
 	}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // letOthersRun yields before the writer takes what waits, so that who is about to submit adds to this sync, in place of the next
-// one. There is no waiting: with nobody to run, it costs a microsecond or two.
+// one. With nobody to run, it costs a microsecond or two.
 func (w *WAL) letOthersRun() {
 	if runtime.GOMAXPROCS(0) == 1 && w.arrivals.open() {
 		w.letArrive()
